@@ -1,0 +1,127 @@
+//! Bytes that an agent chose: kept exactly, cut to a bound, and never shown raw.
+
+use std::fmt::{self, Display, Write};
+
+use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
+
+/// Bytes chosen by an agent, cut to a bound with the length and digest of the whole.
+///
+/// The bytes need not be UTF-8. [`Display`] escapes control characters, so that printing one to a terminal
+/// cannot move the cursor or forge a line (attack C9, L4).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Captured {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    shown: Vec<u8>,
+    #[n(1)]
+    whole: Option<Whole>,
+}
+
+/// What was there before [`Captured`] was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Whole {
+    /// Length in bytes before the cut.
+    #[n(0)]
+    pub length: u64,
+    /// SHA-256 of all the bytes before the cut.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub sha256: [u8; 32],
+}
+
+impl Captured {
+    /// Keeps at most `bound` bytes of `bytes`; what is cut is represented by its length and digest.
+    #[must_use]
+    pub fn cut(bytes: &[u8], bound: usize) -> Self {
+        match bytes.get(..bound) {
+            Some(shown) if bytes.len() > bound => Self {
+                shown: shown.to_vec(),
+                whole: Some(Whole {
+                    length: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+                    sha256: Sha256::digest(bytes).into(),
+                }),
+            },
+            Some(_) | None => Self { shown: bytes.to_vec(), whole: None },
+        }
+    }
+
+    /// Keeps a path. Linux bounds one at 4,096 bytes (`PATH_MAX`), and so does this.
+    #[must_use]
+    pub fn path(bytes: &[u8]) -> Self {
+        Self::cut(bytes, 4096)
+    }
+
+    /// The bytes that were kept.
+    #[must_use]
+    pub fn shown(&self) -> &[u8] {
+        &self.shown
+    }
+
+    /// The length and digest of the whole, when it was cut.
+    #[must_use]
+    pub fn whole(&self) -> Option<Whole> {
+        self.whole
+    }
+}
+
+impl From<&str> for Captured {
+    fn from(text: &str) -> Self {
+        Self::path(text.as_bytes())
+    }
+}
+
+impl Display for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        escape(&self.shown, f)?;
+        match self.whole {
+            Some(whole) => write!(f, "… ({} bytes)", whole.length),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes bytes so that they are safe on a terminal and unambiguous: printable text as it is, everything else
+/// (controls, C1 controls, bidirectional overrides, invalid UTF-8, the backslash) as an escape.
+///
+/// # Errors
+/// Only those of the formatter.
+pub fn escape(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => out.write_str("\\\\")?,
+                c if c.is_control() || is_invisible(c) => write!(out, "{}", c.escape_unicode())?,
+                c => out.write_char(c)?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(out, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Characters that change how their neighbours are shown (Unicode bidirectional controls, zero-width marks).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_bidi_overrides_are_escaped() {
+        let shown = Captured::path(b"a\x1b[2Jb\n\xff\xe2\x80\xae\\").to_string();
+        assert_eq!(shown, "a\\u{1b}[2Jb\\u{a}\\xff\\u{202e}\\\\");
+    }
+
+    #[test]
+    fn a_cut_keeps_length_and_digest_of_the_whole() {
+        let cut = Captured::cut(b"hello world", 5);
+        assert_eq!(cut.shown(), b"hello");
+        let whole = cut.whole().unwrap();
+        assert_eq!(whole.length, 11);
+        assert_eq!(whole.sha256, <[u8; 32]>::from(Sha256::digest(b"hello world")));
+        assert_eq!(Captured::cut(b"hello", 5).whole(), None);
+    }
+}
