@@ -1,2 +1,28 @@
-//! The wardroom binary.
-fn main() {}
+//! The `wardroom` binary: the command line at the edge, the keeper in the middle, and the roles that it starts
+//! itself again in (`__scribe`, `__gate`).
+
+mod cli;
+mod clock;
+mod commands;
+mod failure;
+mod places;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wardroom_model::exit::Exit;
+
+fn main() -> ExitCode {
+    let code = match cli::Cli::try_parse() {
+        Ok(cli) => commands::perform(cli).unwrap_or_else(|failure| failure.tell()),
+        Err(usage) => {
+            let code = if usage.use_stderr() { Exit::Usage.code() } else { 0 };
+            match usage.print() {
+                Ok(()) => code,
+                Err(_closed) => Exit::Usage.code(),
+            }
+        }
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,234 @@
+//! The command line: arguments as typed, before they mean anything.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Employ AI agents on your own machine, contained and on the record.
+#[derive(Debug, Parser)]
+#[command(name = "wardroom", version, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Keep policies, state and sockets below this directory instead of the usual places.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be asked of Wardroom.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// See it work: a sample agent does its job, turns overeager, and is stopped, in under a minute.
+    Demo(Demo),
+    /// Write a policy for a new agent.
+    New(New),
+    /// Check a policy and say in plain sentences what it means.
+    Check(Check),
+    /// Run an agent in its cell.
+    Run(Run),
+    /// Run one more command inside a running cell, under the same walls and the same guard.
+    Exec(Exec),
+    /// List the agents and what runs.
+    Ps(Ps),
+    /// End a running agent.
+    Stop(Named),
+    /// Show what is on an agent's record.
+    Log(Log),
+    /// Say what the policy answers for a host, an address or a path, and which rule makes it so.
+    Why(Why),
+    /// Permit one more host, keeping the policy file's comments and layout.
+    Allow(Allow),
+    /// Prove the containment on this machine: attempts as the agent, each with its positive control.
+    Verify(Verify),
+    /// Verify or export the tamper-evident record itself.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// One of Wardroom's own processes; started by the keeper only.
+    #[command(name = "__role", hide = true)]
+    Role(Role),
+}
+
+/// `__role`.
+#[derive(Debug, Args)]
+pub(crate) struct Role {
+    /// Which.
+    pub(crate) name: String,
+    /// What it needs to know.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// A command about one agent.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// The agent.
+    pub(crate) name: String,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Keep the demonstration's directory, to look around in it afterwards.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `new`.
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The agent's name: lower-case letters, digits, hyphens.
+    pub(crate) name: String,
+    /// What the policy starts from: claude-code, codex, open-interpreter, shell.
+    #[arg(long, default_value = "shell")]
+    pub(crate) template: String,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// An agent, or the path of a policy file; all agents when left out.
+    pub(crate) subject: Option<String>,
+}
+
+/// `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The agent.
+    #[arg(required_unless_present = "here", conflicts_with = "here")]
+    pub(crate) name: Option<String>,
+    /// Without a policy file: the current directory is the workspace, and the agent is named after it.
+    #[arg(long)]
+    pub(crate) here: bool,
+    /// With --here: a host that the agent may reach.
+    #[arg(long, value_name = "HOST", requires = "here")]
+    pub(crate) allow: Vec<String>,
+    /// With --here: keep the policy that this makes.
+    #[arg(long, requires = "here")]
+    pub(crate) save: bool,
+    /// What to run instead of the policy's command.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The running agent.
+    pub(crate) name: String,
+    /// What to run.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// `ps`.
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `log`.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The agent.
+    pub(crate) name: String,
+    /// Go on showing what is recorded.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// From when: a duration back from now (90s, 15m, 24h, 7d) or a time (2026-01-31T08:00:00Z).
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Until when, likewise.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
+    /// Only these kinds, separated by commas: exec, image, exit, file, socket, net, dns, packet, privilege, ...
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) kind: Vec<String>,
+    /// Only what this program did: a path, or the last part of one.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) program: Option<String>,
+    /// Only what concerns this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only what concerns paths that contain this.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// Only this outcome: allowed, refused, seen or failed.
+    #[arg(long, value_name = "OUTCOME")]
+    pub(crate) outcome: Option<String>,
+    /// One OCSF JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The agent.
+    pub(crate) name: String,
+    /// A host (`api.example.com`, `api.example.com:22`), an address, or a path.
+    pub(crate) subject: String,
+}
+
+/// `allow`.
+#[derive(Debug, Args)]
+pub(crate) struct Allow {
+    /// The agent.
+    pub(crate) name: String,
+    /// The host, or `*.` and a host for everything below it.
+    pub(crate) host: String,
+    /// A port other than 443.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The agent.
+    pub(crate) name: String,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only probes whose id starts with this, such as `N2`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) only: Option<String>,
+}
+
+/// `ledger`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Verify a ledger, offline: intact, tampered, truncated, incomplete or stale.
+    Verify(LedgerVerify),
+    /// Copy a ledger so that anyone with the public key can verify it.
+    Export {
+        /// The agent.
+        name: String,
+        /// A directory to make.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Print the public key with which this host's ledgers are verified.
+    Key,
+}
+
+/// `ledger verify`.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerVerify {
+    /// An agent, or the directory of a ledger or of an exported copy.
+    pub(crate) subject: String,
+    /// The public key as `ledger key` prints it; this host's own when left out.
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: Option<String>,
+    /// A checkpoint kept elsewhere: finds a ledger that was replaced by an older copy of itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,20 @@
+//! Data goes to stdout, talk to stderr. A reader that went away (`| head`) ends output quietly.
+
+use std::io::{self, IsTerminal, Write};
+
+/// Writes one line of data to stdout. Returns false when nobody reads any more.
+pub(crate) fn data(line: &str) -> bool {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").is_ok()
+}
+
+/// Writes one line of talk to stderr.
+pub(crate) fn talk(line: &str) {
+    // When stderr is closed there is nobody left to tell.
+    if writeln!(io::stderr().lock(), "{line}").is_err() {}
+}
+
+/// Whether data is read by a person.
+pub(crate) fn is_for_people() -> bool {
+    io::stdout().is_terminal()
+}
