@@ -1,1 +1,3 @@
-//! Being built.
+//! Builds a cell from a plan, and guards it: the system call filter as data, and the loop that answers for it.
+
+pub mod filter;

@@ -1,1 +1,5 @@
-//! Being built.
+//! Every system call and every `unsafe` of the workspace: thin wrappers, one call each, that own their descriptors
+//! and report errors. Nothing here decides what an agent may do.
+
+pub mod calls;
+pub mod seccomp;
