@@ -2,4 +2,10 @@
 //! and report errors. Nothing here decides what an agent may do.
 
 pub mod calls;
+pub mod cellnet;
+mod netlink;
+pub mod nflog;
+mod nftables;
+mod ruleset;
 pub mod seccomp;
+pub mod sockdiag;
