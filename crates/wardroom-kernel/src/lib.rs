@@ -6,6 +6,7 @@ pub mod cellnet;
 mod netlink;
 pub mod nflog;
 mod nftables;
+pub mod ring;
 mod ruleset;
 pub mod seccomp;
 pub mod sockdiag;

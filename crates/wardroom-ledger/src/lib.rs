@@ -1,1 +1,11 @@
-//! Being built.
+//! The log: extend, checkpoint, prove, verify, on bytes alone.
+//!
+//! Nothing here performs I/O, reads a clock or draws randomness. The scribe owns the files; this crate says what
+//! the bytes in them mean, and anyone with a copy and the public key can check them with it.
+
+pub mod facets;
+pub mod frame;
+pub mod origin;
+
+pub use frame::{Frame, FrameFault, Head};
+pub use origin::Producer;

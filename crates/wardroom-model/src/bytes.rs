@@ -50,6 +50,13 @@ impl Captured {
         Self::cut(bytes, 4096)
     }
 
+    /// The same, kept to at most `bound` bytes; the length and digest stay those of the whole.
+    #[must_use]
+    pub fn shortened(&self, bound: usize) -> Self {
+        let cut = Self::cut(&self.shown, bound);
+        Self { whole: self.whole.or(cut.whole), shown: cut.shown }
+    }
+
     /// The bytes that were kept.
     #[must_use]
     pub fn shown(&self) -> &[u8] {
@@ -123,5 +130,7 @@ mod tests {
         assert_eq!(whole.length, 11);
         assert_eq!(whole.sha256, <[u8; 32]>::from(Sha256::digest(b"hello world")));
         assert_eq!(Captured::cut(b"hello", 5).whole(), None);
+        assert_eq!(cut.shortened(3).whole(), Some(whole));
+        assert_eq!(Captured::path(b"hello world").shortened(5), cut);
     }
 }

@@ -1,15 +1,41 @@
-//! How a record reaches the scribe: placeholder that queues in memory; the shared ring replaces it.
+//! How a record reaches the scribe: through a ring in shared memory, written before the act that it describes.
+//!
+//! Once [`Handoff::record`] has returned, the record survives SIGKILL of every process. Nothing is ever dropped: a
+//! full ring makes the caller wait, and a ledger that is given up makes it fail.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use thiserror::Error;
+use wardroom_kernel::ring::{self, Ring, RingError, State};
+use wardroom_ledger::Producer;
 use wardroom_model::Event;
 
-/// The producer's half.
-#[derive(Debug, Default)]
+use crate::{clock, fit, message};
+
+/// The producer's half. Threads share it; each record is stamped and placed under one lock, so that the order in
+/// the ring is the order in time.
+#[derive(Debug)]
 pub struct Handoff {
-    queue: Mutex<VecDeque<Event>>,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To a scribe.
+    Ring(Mutex<Desk>),
+    /// Within one process, for tests.
+    Memory(Mutex<VecDeque<Event>>),
+}
+
+/// What one thread at a time may use.
+#[derive(Debug)]
+struct Desk {
+    ring: ring::Producer,
+    /// Reused, so that a record costs no allocation.
+    buffer: Vec<u8>,
 }
 
 /// Proof that a record has been handed over. Only [`Handoff::record`] makes one.
@@ -22,13 +48,37 @@ pub enum HandoffError {
     /// The scribe is gone and will not come back.
     #[error("the ledger takes no more records")]
     Closed,
+    /// Too long even with every text in it cut.
+    #[error("the record is too long for the ledger")]
+    TooLong,
+    /// The ring is not one, or is another producer's.
+    #[error("cannot attach to the ledger's ring")]
+    Ring(#[from] RingError),
+    /// The ring belongs to somebody else.
+    #[error("this ring is for producer number {0}")]
+    OtherProducer(u32),
 }
 
 impl Handoff {
+    /// Attaches to a ring made by [`crate::create_ring`]. The descriptor is closed: a process that is taken over
+    /// later cannot shorten the file.
+    ///
+    /// # Errors
+    /// The descriptor is no ring, or the ring of another producer.
+    pub fn attach(ring: OwnedFd, producer: Producer) -> Result<Self, HandoffError> {
+        let mapped = Ring::open(&ring)?;
+        drop(ring);
+        if mapped.producer_number() != u32::from(producer.number()) {
+            return Err(HandoffError::OtherProducer(mapped.producer_number()));
+        }
+        let desk = Desk { ring: ring::Producer::new(mapped), buffer: Vec::with_capacity(4096) };
+        Ok(Self { way: Way::Ring(Mutex::new(desk)) })
+    }
+
     /// A handoff within one process, for tests.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::default()
+        Self { way: Way::Memory(Mutex::default()) }
     }
 
     /// Hands one record over. Waits while the ring is full or the scribe is being restarted.
@@ -36,14 +86,91 @@ impl Handoff {
     /// # Errors
     /// [`HandoffError::Closed`] once the ledger is given up; the act must then be refused.
     pub fn record(&self, event: &Event) -> Result<Receipt, HandoffError> {
-        let mut queue = self.queue.lock().map_err(|_poisoned| HandoffError::Closed)?;
-        queue.push_back(event.clone());
-        Ok(Receipt(()))
+        match &self.way {
+            Way::Ring(desk) => lock(desk)?.place(event),
+            Way::Memory(queue) => {
+                lock(queue)?.push_back(event.clone());
+                Ok(Receipt(()))
+            }
+        }
     }
 
     /// Takes what was recorded, for tests.
     #[must_use]
     pub fn taken(&self) -> Vec<Event> {
-        self.queue.lock().map(|mut queue| queue.drain(..).collect()).unwrap_or_default()
+        match &self.way {
+            Way::Ring(_) => Vec::new(),
+            Way::Memory(queue) => queue.lock().map(|mut queue| queue.drain(..).collect()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Desk {
+    fn place(&mut self, event: &Event) -> Result<Receipt, HandoffError> {
+        if !message::write(event, clock::now(), &mut self.buffer) {
+            let cut = fit::cut(event);
+            if !message::write(&cut, clock::now(), &mut self.buffer) {
+                return Err(HandoffError::TooLong);
+            }
+        }
+        loop {
+            match self.ring.state() {
+                State::Closed => return Err(HandoffError::Closed),
+                State::Held => {}
+                State::Open => {
+                    let check = message::check(self.ring.position(), &self.buffer);
+                    if self.ring.push(check, &self.buffer)? {
+                        return Ok(Receipt(()));
+                    }
+                }
+            }
+            self.ring.wait_for_room(LOOK_AGAIN);
+        }
+    }
+}
+
+/// A poisoned lock means that a thread died in the middle of a record: nothing more is promised.
+fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, HandoffError> {
+    mutex.lock().map_err(|_poisoned| HandoffError::Closed)
+}
+
+/// How long a waiting producer trusts that it will be woken. Wakes are never lost by design; this bounds the price
+/// of a consumer that dies between making room and saying so.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The keeper's hand on a ring: whether producers may hand over.
+#[derive(Debug)]
+pub struct RingSwitch {
+    ring: Ring,
+}
+
+impl RingSwitch {
+    /// Maps the ring. The descriptor is only borrowed.
+    ///
+    /// # Errors
+    /// The descriptor is no ring.
+    pub fn new(ring: &OwnedFd) -> Result<Self, RingError> {
+        Ok(Self { ring: Ring::open(ring)? })
+    }
+
+    /// The scribe is down and will be back: producers wait.
+    pub fn hold(&self) {
+        self.ring.set_state(State::Held);
+    }
+
+    /// Producers may hand over (again).
+    pub fn open(&self) {
+        self.ring.set_state(State::Open);
+    }
+
+    /// Given up: every waiting and later [`Handoff::record`] fails.
+    pub fn close(&self) {
+        self.ring.set_state(State::Closed);
+    }
+
+    /// Bytes handed over that no scribe has taken yet.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.ring.pending()
     }
 }
