@@ -3,6 +3,7 @@
 //! Everything here is a value. Nothing in this crate performs I/O, reads a clock or draws randomness;
 //! a value that exists is valid, because its constructor is the only way to make one.
 
+pub mod attribution;
 pub mod bytes;
 pub mod event;
 pub mod exit;
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod reason;
 pub mod time;
 
+pub use attribution::Attribution;
 pub use bytes::Captured;
 pub use event::{Event, Kind};
 pub use name::{AgentName, HostName, HostPattern};
