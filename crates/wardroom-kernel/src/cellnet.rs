@@ -46,22 +46,70 @@ pub struct CellSockets {
     pub firewall: OwnedFd,
 }
 
-/// How many descriptors [`CellSockets`] holds.
-pub const SOCKETS: usize = 7;
-
 impl CellSockets {
     /// The descriptors in the order of their fields, to be passed to another process.
     #[must_use]
-    pub fn into_fds(self) -> [OwnedFd; SOCKETS] {
+    pub fn into_fds(self) -> [OwnedFd; 7] {
         let Self { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag, firewall } = self;
         [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag, firewall]
     }
 
     /// The reverse of [`Self::into_fds`].
     #[must_use]
-    pub fn from_fds(fds: [OwnedFd; SOCKETS]) -> Self {
+    pub fn from_fds(fds: [OwnedFd; 7]) -> Self {
         let [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag, firewall] = fds;
         Self { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag, firewall }
+    }
+
+    /// What the gate gets, and the firewall's socket, which the keeper keeps.
+    #[must_use]
+    pub fn split(self) -> (GateSockets, OwnedFd) {
+        let Self { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag, firewall } = self;
+        (GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag }, firewall)
+    }
+}
+
+/// The sockets through which the gate serves a cell. The firewall's is not among them: the gate parses hostile bytes
+/// all day, and must not be able to change a rule.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is documented at the field of CellSockets with its name")]
+pub struct GateSockets {
+    pub tcp4: OwnedFd,
+    pub tcp6: OwnedFd,
+    pub dns_udp: OwnedFd,
+    pub dns_tcp: OwnedFd,
+    pub nflog: OwnedFd,
+    pub diag: OwnedFd,
+}
+
+impl GateSockets {
+    /// The descriptors in the order of their fields, to be passed to another process.
+    #[must_use]
+    pub fn into_fds(self) -> [OwnedFd; 6] {
+        let Self { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = self;
+        [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag]
+    }
+
+    /// The reverse of [`Self::into_fds`].
+    #[must_use]
+    pub fn from_fds(fds: [OwnedFd; 6]) -> Self {
+        let [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag] = fds;
+        Self { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag }
+    }
+
+    /// Second descriptors of the same sockets, so that a gate can be started again after it failed.
+    ///
+    /// # Errors
+    /// Too many open descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            tcp4: self.tcp4.try_clone()?,
+            tcp6: self.tcp6.try_clone()?,
+            dns_udp: self.dns_udp.try_clone()?,
+            dns_tcp: self.dns_tcp.try_clone()?,
+            nflog: self.nflog.try_clone()?,
+            diag: self.diag.try_clone()?,
+        })
     }
 }
 

@@ -30,7 +30,8 @@ pub fn tcp_inode(socket: impl AsFd, local: SocketAddr, remote: SocketAddr) -> io
     request.message(BY_FAMILY, 0, &question(local, remote), |_| ());
     net::send(&socket, request.bytes(), SendFlags::empty())?;
     let mut buffer = [0; 1024];
-    let (_, length) = net::recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+    // The kernel answers within `send`; if it could not, there is nothing to wait for.
+    let (_, length) = net::recv(&socket, &mut buffer[..], RecvFlags::DONTWAIT)?;
     let answer = Messages(buffer.get(..length).unwrap_or_default()).next();
     let inode = answer
         .filter(|message| message.kind == BY_FAMILY)

@@ -476,7 +476,7 @@ pub struct NameQuery {
     pub verdict: Verdict,
 }
 
-/// A packet refused by the cell's firewall, as NFLOG reports it.
+/// Packets refused by the cell's firewall, as NFLOG reports them; or connections refused at the gate's door by a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Packet {
     /// IP protocol number (17 UDP, 1 ICMP, ...).
