@@ -3,9 +3,13 @@
 
 pub mod calls;
 pub mod cellnet;
+pub mod identity;
 mod netlink;
 pub mod nflog;
 mod nftables;
+pub mod notify;
+pub mod pidfd;
+pub mod remote;
 pub mod ring;
 mod ruleset;
 pub mod seccomp;

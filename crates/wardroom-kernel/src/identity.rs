@@ -1,0 +1,134 @@
+//! What `/proc` says of a process that waits for the guard: its image, its directory, its descriptors, its files.
+//! Paths come out as they are inside the cell; nothing is followed that the cell could point at the host.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::{Errno, Result};
+use rustix::process::Pid;
+
+/// A file by device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+/// Where a link under `/proc/PID` leads, as text.
+///
+/// # Errors
+/// The process is gone, or not ours to ask about.
+pub fn link(pid: Pid, name: &str) -> Result<Vec<u8>> {
+    let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+    let text = rustix::fs::readlinkat(CWD, path, Vec::with_capacity(256))?;
+    Ok(text.into_bytes())
+}
+
+/// Where a descriptor of the process leads: a path, `socket:[inode]`, `anon_inode:...`.
+///
+/// # Errors
+/// No such descriptor, or as [`link`].
+pub fn descriptor(pid: Pid, fd: u32) -> Result<Vec<u8>> {
+    link(pid, &format!("fd/{fd}"))
+}
+
+/// The file behind a link under `/proc/PID`, such as `exe` or `fd/3`.
+///
+/// # Errors
+/// As [`link`].
+pub fn file(pid: Pid, name: &str) -> Result<FileId> {
+    let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty())?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// The process that a thread belongs to, read from its status: the slow way, for kernels without `PIDFD_GET_INFO`.
+///
+/// # Errors
+/// The thread is gone, or its status is not what the manual says.
+pub fn process_of(thread: Pid) -> Result<Pid> {
+    let path = format!("/proc/{}/status", thread.as_raw_nonzero());
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0_u8; 512]; // `Tgid:` is the fourth line, after a name of at most 64 bytes
+    let got = rustix::io::read(&fd, &mut buffer)?;
+    buffer
+        .get(..got)
+        .unwrap_or_default()
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Tgid:\t"))
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::SRCH)
+}
+
+/// The root directory of a process, to open files beneath.
+///
+/// # Errors
+/// As [`link`].
+pub fn root(pid: Pid) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", pid.as_raw_nonzero());
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Which file a path inside a cell leads to, and the first bytes of it, where it is a regular file that the guard may
+/// read. Links are followed as inside; the path cannot leave the root, nor go through `/proc`'s own links.
+///
+/// # Errors
+/// No such file, or no way to it.
+pub fn look(root: impl AsFd, path: &[u8], head: &mut [u8]) -> Result<(FileId, usize)> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    // A named pipe or a device must not hold the guard: nothing is opened before it is known to be a regular file.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
+    let stat = rustix::fs::fstat(&place)?;
+    let found = FileId { device: stat.st_dev, inode: stat.st_ino };
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Ok((found, 0));
+    }
+    let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(open) = rustix::fs::openat2(&root, path, reading, Mode::empty(), resolve) else {
+        return Ok((found, 0)); // executable but not readable: no script, then
+    };
+    let stat = rustix::fs::fstat(&open)?;
+    if (FileId { device: stat.st_dev, inode: stat.st_ino }) != found {
+        return Ok((found, 0)); // replaced in between; the second witness settles it
+    }
+    Ok((found, rustix::io::pread(&open, head, 0).unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpid;
+
+    #[test]
+    fn the_process_of_a_thread_is_found() {
+        let own = getpid();
+        assert_eq!(process_of(own).unwrap(), own);
+        assert_eq!(std::thread::spawn(|| process_of(rustix::thread::gettid())).join().unwrap().unwrap(), own);
+    }
+
+    #[test]
+    fn a_path_cannot_leave_the_root_it_is_looked_up_in() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("script"), "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink("/../../script", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();
+        let root = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        let mut head = [0; 4];
+        let (_, got) = look(&root, b"/link", &mut head).unwrap();
+        assert_eq!(&head[..got], b"#!/b");
+        assert_eq!(look(&root, b"/out", &mut head).unwrap_err(), Errno::NOENT);
+    }
+
+    #[test]
+    fn a_named_pipe_does_not_hold_the_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let root = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(look(&root, b"pipe", &mut [0; 4]).unwrap().1, 0);
+    }
+}
