@@ -26,7 +26,7 @@ pub struct CellPlan {
     pub command: Vec<Vec<u8>>,
     /// The working directory inside.
     pub directory: PathBuf,
-    /// Paths whose opening, even for reading, is recorded. A trailing `/` means everything beneath.
+    /// Paths whose opening, even for reading, is recorded; what an entry means is [`sensitive_means`]'s to say.
     pub sensitive: Vec<String>,
     /// Whether opens for reading go to the guard, to be compared with `sensitive`.
     pub audit_reads: bool,
@@ -34,6 +34,16 @@ pub struct CellPlan {
     pub may_trace: bool,
     /// Addresses that the firewall lets through to the gate besides the resolver's.
     pub literals: Vec<SocketAddr>,
+}
+
+/// Whether an entry of [`CellPlan::sensitive`] means a path: part for part, a `*` being any one part, and a trailing `/`
+/// everything beneath as well.
+#[must_use]
+pub fn sensitive_means(entry: &str, path: &[u8]) -> bool {
+    let (wanted, beneath) = entry.strip_suffix('/').map_or((entry, false), |wanted| (wanted, true));
+    let mut parts = path.split(|byte| *byte == b'/');
+    let same = |want: &str| parts.next().is_some_and(|part| want == "*" || want.as_bytes() == part);
+    wanted.split('/').all(same) && (beneath || parts.next().is_none())
 }
 
 /// The users of a cell. The agent is uid and gid 1000 inside, in either case.
@@ -143,9 +153,11 @@ pub struct LandlockRule {
     pub access: Access,
 }
 
-/// Three useful sets of Landlock's access rights.
+/// Useful sets of Landlock's access rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
+    /// List directories, and read no file: `ls /` works and opens nothing.
+    List,
     /// Read files and list directories.
     Read,
     /// And execute.
@@ -180,4 +192,22 @@ pub enum LimitsBy {
     Cgroup,
     /// Resource limits only, because the policy says so.
     RlimitsOnly,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sensitive_means;
+
+    #[test]
+    fn a_sensitive_entry_means_whole_parts() {
+        assert!(sensitive_means("/etc/shadow", b"/etc/shadow"));
+        assert!(
+            !sensitive_means("/etc/shadow", b"/etc/shadow-")
+                && !sensitive_means("/etc/shadow", b"/etc/shadow/x")
+        );
+        assert!(sensitive_means("/root/", b"/root") && sensitive_means("/root/", b"/root/.ssh/id_rsa"));
+        assert!(!sensitive_means("/root/", b"/rootless"));
+        assert!(sensitive_means("/proc/*/environ", b"/proc/1/environ"));
+        assert!(!sensitive_means("/proc/*/environ", b"/proc/1/task/2/environ"));
+    }
 }

@@ -1,1 +1,19 @@
-//! Being built.
+//! Policy text in; a verdict, or a plan, out.
+//!
+//! Everything here is a function of its arguments. This crate opens no file, asks no resolver, reads no clock and holds
+//! no state; what it must know of the host comes in as [`plan::HostFacts`].
+
+mod diagnose;
+pub mod network;
+mod parse;
+pub mod plan;
+mod policy;
+pub mod sensitive;
+
+pub use diagnose::{Diagnostic, PolicyErrors};
+pub use network::{Decision, NetworkPolicy, Permit, TlsExpectation};
+pub use plan::{HostFacts, PlanError, plan};
+pub use policy::{
+    Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,
+    Overdue, PathRule, Policy, Retention, Unsupported,
+};

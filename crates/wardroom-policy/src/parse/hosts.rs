@@ -1,0 +1,170 @@
+//! Hosts, ports and addresses as rules write them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use wardroom_model::HostPattern;
+use wardroom_model::name::HostNameError;
+
+use super::table::{self, Table};
+use crate::diagnose::{At, Diagnostic, Report};
+
+/// A host or a wildcard, in canonical form.
+pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostPattern>> {
+    match HostPattern::parse(&text.value) {
+        Ok(value) => Some(At { value, span: text.span.clone() }),
+        Err(error) => {
+            let title = format!("not a host: {error}");
+            let diagnostic = Diagnostic::new(title, text.span.clone(), "this host");
+            report.push(diagnostic.maybe_help(host_help(&text.value, &error)));
+            None
+        }
+    }
+}
+
+fn host_help(text: &str, error: &HostNameError) -> Option<String> {
+    if text.contains("://") {
+        let rest = text.split("://").nth(1).unwrap_or_default();
+        let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+        return Some(format!("write the host alone: `host = {host:?}`"));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        let address = SocketAddr::new(ip, 443);
+        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
+    }
+    match error {
+        HostNameError::Address => Some(
+            "an address in this notation is read in several ways: write `address = \"a.b.c.d:port\"`"
+                .to_owned(),
+        ),
+        HostNameError::TooLong(_) | HostNameError::Empty => None,
+        HostNameError::Invalid => {
+            if let Some((host, port)) = text.rsplit_once(':') {
+                return Some(format!("write `host = {host:?}` and `ports = [{port}]`"));
+            }
+            if text.contains('*') {
+                return Some("a `*` stands only at the start, as \"*.example.com\"".to_owned());
+            }
+            if text.contains('/') {
+                return Some("write the host alone; paths go into `paths`".to_owned());
+            }
+            None
+        }
+    }
+}
+
+/// No wildcard over a public suffix: `*.com` or `*.github.io` would be names of anyone at all.
+pub(crate) fn no_public_suffix(pattern: &At<HostPattern>, report: &mut Report) {
+    let HostPattern::Below(base) = &pattern.value else { return };
+    let is_suffix = psl::suffix_str(base.as_str()).is_none_or(|suffix| suffix == base.as_str());
+    if is_suffix {
+        let title = format!("`{}` is a wildcard over a public suffix", pattern.value);
+        let label = format!("anyone can have a name below {base}");
+        let help = "name the hosts, or a domain that belongs to one owner";
+        report.push(Diagnostic::new(title, pattern.span.clone(), label).help(help));
+    }
+}
+
+/// `ports`: numbers from 1 to 65535, at least one, none twice.
+pub(crate) fn ports(table: &mut Table<'_>, report: &mut Report) -> Option<At<BTreeSet<u16>>> {
+    let list = table.list("ports", report)?;
+    let mut found = BTreeSet::new();
+    for item in &list.value {
+        let Some(number) = table::integer("ports", item, 1..65_536, report) else { continue };
+        let Ok(port) = u16::try_from(number.value) else { continue };
+        if !found.insert(port) {
+            report.push(Diagnostic::new(format!("port {port} stands twice"), number.span, "again here"));
+        }
+    }
+    Some(At { value: found, span: list.span })
+}
+
+/// `address`: `10.0.0.5:8443` or `[fd00::5]:8443`, in the one canonical notation.
+pub(crate) fn address(text: &At<String>, report: &mut Report) -> Option<At<SocketAddr>> {
+    let complain =
+        |title: String, help: String| Diagnostic::new(title, text.span.clone(), "this address").help(help);
+    let Ok(address) = text.value.parse::<SocketAddr>() else {
+        let help = match text.value.parse::<IpAddr>() {
+            Ok(ip) => format!("an address has its port: `address = \"{}\"`", SocketAddr::new(ip, 443)),
+            Err(_) => {
+                "write \"10.0.0.5:8443\" or \"[fd00::5]:8443\", in plain decimal or hexadecimal".to_owned()
+            }
+        };
+        report.push(complain(format!("{:?} is no address with a port", text.value), help));
+        return None;
+    };
+    match unusable(address) {
+        None => Some(At { value: address, span: text.span.clone() }),
+        Some((why, help)) => {
+            report.push(complain(format!("`{address}` {why}"), help));
+            None
+        }
+    }
+}
+
+/// Addresses that name no place to dial.
+fn unusable(address: SocketAddr) -> Option<(&'static str, String)> {
+    let ip = address.ip();
+    let canonical = ip.to_canonical();
+    if canonical != ip {
+        let plain = SocketAddr::new(canonical, address.port());
+        return Some(("is an IPv4 address in IPv6 clothes", format!("write `{plain}`")));
+    }
+    if address.port() == 0 {
+        return Some(("has port 0", "ports go from 1 to 65535".to_owned()));
+    }
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Some(("is no one machine's address", "name the machine".to_owned()));
+    }
+    let own = match ip {
+        IpAddr::V4(v4) if v4.is_broadcast() => {
+            return Some(("is no one machine's address", "name the machine".to_owned()));
+        }
+        IpAddr::V4(v4) => {
+            v4.octets().first() == Some(&198) && v4.octets().get(1).is_some_and(|b| b & 0xfe == 18)
+        }
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            return Some((
+                "is link-local, and has no interface",
+                "use the machine's routable address".to_owned(),
+            ));
+        }
+        IpAddr::V6(_) => false,
+    };
+    own.then(|| ("belongs to the cell's own resolver (198.18.0.0/15)", "use another address".to_owned()))
+}
+
+/// `networks`: address and prefix length, the host bits zero.
+pub(crate) fn networks(table: &mut Table<'_>, report: &mut Report) -> Option<At<Vec<IpNet>>> {
+    let list = table.texts("networks", report)?;
+    let found = list.value.iter().filter_map(|text| network(text, report)).collect();
+    Some(At { value: found, span: list.span })
+}
+
+fn network(text: &At<String>, report: &mut Report) -> Option<IpNet> {
+    let Ok(net) = text.value.parse::<IpNet>() else {
+        let title = format!("{:?} is no network", text.value);
+        let help = "write address and prefix length, as \"10.0.0.0/8\"";
+        report.push(Diagnostic::new(title, text.span.clone(), "this network").help(help));
+        return None;
+    };
+    if net.trunc() != net {
+        let title = format!("`{net}` has bits behind its prefix");
+        report.push(
+            Diagnostic::new(title, text.span.clone(), "this network")
+                .help(format!("did you mean `{}`?", net.trunc())),
+        );
+        return None;
+    }
+    if net.prefix_len() == 0 {
+        let title = format!("`{net}` is every address there is");
+        let help = "name the networks that the host really leads to";
+        report.push(Diagnostic::new(title, text.span.clone(), "permits everything special").help(help));
+        return None;
+    }
+    Some(net)
+}
