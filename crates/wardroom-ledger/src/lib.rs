@@ -3,9 +3,17 @@
 //! Nothing here performs I/O, reads a clock or draws randomness. The scribe owns the files; this crate says what
 //! the bytes in them mean, and anyone with a copy and the public key can check them with it.
 
+pub mod checkpoint;
 pub mod facets;
 pub mod frame;
+pub mod layout;
+pub mod note;
 pub mod origin;
+pub mod proof;
+pub mod tree;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use frame::{Frame, FrameFault, Head};
+pub use note::{NoteError, Signer, Verifier};
 pub use origin::Producer;
+pub use tree::{Hash, Tree};

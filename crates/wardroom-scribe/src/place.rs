@@ -55,6 +55,19 @@ pub enum PlaceError {
     Locked(PathBuf),
 }
 
+impl PlaceError {
+    /// Whether data may be lost: it was written, and the kernel could not bring it to the disk.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        match self {
+            Self::System { doing, .. } => *doing == SYNC,
+            Self::NotADirectory(_) | Self::OtherOwner { .. } | Self::Open { .. } | Self::Locked(_) => false,
+        }
+    }
+}
+
+/// The one act whose failure cannot be tried again.
+pub(crate) const SYNC: &str = "sync";
+
 /// An open, checked directory.
 #[derive(Debug)]
 pub struct Place {
@@ -200,6 +213,10 @@ impl Place {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn io(&self, doing: &'static str, name: &str, source: io::Error) -> PlaceError {
+        PlaceError::System { doing, path: self.path.join(name), source }
     }
 
     pub(crate) fn failed(&self, doing: &'static str, name: &str) -> impl FnOnce(Errno) -> PlaceError {
