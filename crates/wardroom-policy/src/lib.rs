@@ -4,16 +4,22 @@
 //! no state; what it must know of the host comes in as [`plan::HostFacts`].
 
 mod diagnose;
+pub mod edit;
+mod explain;
 pub mod network;
 mod parse;
 pub mod plan;
 mod policy;
 pub mod sensitive;
+pub mod templates;
+mod why;
 
 pub use diagnose::{Diagnostic, PolicyErrors};
+pub use explain::explain;
 pub use network::{Decision, NetworkPolicy, Permit, TlsExpectation};
 pub use plan::{HostFacts, PlanError, plan};
 pub use policy::{
     Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,
     Overdue, PathRule, Policy, Retention, Unsupported,
 };
+pub use why::{Answer, why};

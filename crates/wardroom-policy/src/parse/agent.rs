@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use toml::Spanned;
+use toml::de::DeValue;
 use wardroom_model::AgentName;
 
-use super::table::Table;
+use super::table::{self, Table};
 use super::units;
 use crate::diagnose::{At, Diagnostic, Report, Span};
 use crate::policy::{Agent, Hours, Outside};
@@ -40,23 +42,19 @@ fn name(text: &At<String>, report: &mut Report) -> Option<AgentName> {
 }
 
 /// The command: the program is not empty, arguments may be.
-fn command(list: &At<Vec<&toml::Spanned<toml::de::DeValue<'_>>>>, report: &mut Report) -> Vec<String> {
-    let mut words = Vec::new();
-    for (index, item) in list.value.iter().enumerate() {
-        match item.get_ref() {
-            toml::de::DeValue::String(word) if index > 0 && !word.contains('\0') => {
-                words.push(word.to_string());
-            }
-            _ if index == 0 => {
-                words.extend(super::table::text("command", item, report).map(|text| text.value));
-            }
-            _ => {
-                let title = "`command` is a list of texts";
-                report.push(Diagnostic::new(title, item.span(), "write it between quotes"));
-            }
-        }
-    }
-    words
+fn command(list: &At<Vec<&Spanned<DeValue<'_>>>>, report: &mut Report) -> Vec<String> {
+    let words = list.value.iter().enumerate().filter_map(|(index, item)| match item.get_ref() {
+        // An argument may be empty; a program's name may not.
+        DeValue::String(word) if index > 0 && !word.contains('\0') => Some(word.to_string()),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => table::text("command", item, report).map(|text| text.value),
+    });
+    words.collect()
 }
 
 /// `[agent.environment]`: names and values of the operator's choice, except what would defeat the plan.

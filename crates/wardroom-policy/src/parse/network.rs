@@ -87,7 +87,7 @@ fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> 
     let apps = apps(&mut table, report);
     table.finish(report);
     if host_key.is_none() && address_key.is_none() {
-        let missing = Diagnostic::new("a rule needs a host", header.clone(), "this rule names nothing");
+        let missing = Diagnostic::new("a rule needs a host", header, "this rule names nothing");
         report.push(missing.help(
             "write `host = \"example.com\"`, or `address = \"10.0.0.5:5432\"` for an address without a name",
         ));

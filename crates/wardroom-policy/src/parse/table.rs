@@ -173,18 +173,13 @@ impl<'a> Table<'a> {
         key: &'static str,
         name: &'static str,
         report: &mut Report,
-    ) -> Option<Table<'a>> {
+    ) -> Option<Self> {
         let value = self.take(key)?;
         as_table(name, value, report)
     }
 
     /// Every table of an array of tables (`[[name]]`).
-    pub(crate) fn tables(
-        &mut self,
-        key: &'static str,
-        name: &'static str,
-        report: &mut Report,
-    ) -> Vec<Table<'a>> {
+    pub(crate) fn tables(&mut self, key: &'static str, name: &'static str, report: &mut Report) -> Vec<Self> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let DeValue::Array(array) = value.get_ref() else {
             let title = format!("`{key}` is a list of rules");

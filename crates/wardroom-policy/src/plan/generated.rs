@@ -1,5 +1,7 @@
 //! The files of `/etc` that are made for a cell and say nothing about the host.
 
+use std::path::Path;
+
 use wardroom_model::AgentName;
 use wardroom_model::plan::{AGENT_ID, Mount};
 
@@ -25,6 +27,12 @@ pub(crate) fn files(agent: &AgentName, facts: &HostFacts) -> Vec<Mount> {
         file("/etc/resolv.conf", RESOLV_CONF.to_owned()),
         file("/etc/nsswitch.conf", NSSWITCH_CONF.to_owned()),
     ]
+}
+
+/// Whether a path is one of these files.
+pub(crate) fn is_generated(path: &Path) -> bool {
+    let names = ["passwd", "group", "hosts", "hostname", "resolv.conf", "nsswitch.conf"];
+    path.strip_prefix("/etc").is_ok_and(|name| names.iter().any(|generated| Path::new(generated) == name))
 }
 
 fn file(target: &str, contents: String) -> Mount {

@@ -22,6 +22,9 @@ pub use environment::PASSED;
 pub use facts::{Entry, HostFacts, Resolved, wanted_paths};
 pub use system::survey;
 
+pub(crate) use generated::is_generated;
+pub(crate) use system::{is_system, normal};
+
 /// Why no cell can be planned from this policy on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {

@@ -88,9 +88,13 @@ fn root(policy: &Policy, facts: &HostFacts) -> Result<PathBuf, PlanError> {
 
 /// Where a link leads, by its text alone.
 pub(crate) fn resolve_link(link: &Path, to: &Path) -> PathBuf {
-    let joined = link.parent().unwrap_or(Path::new("/")).join(to);
+    normal(&link.parent().unwrap_or(Path::new("/")).join(to))
+}
+
+/// A path without `.`, `..` and doubled slashes, by its text alone.
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::from("/");
-    for component in joined.components() {
+    for component in path.components() {
         match component {
             Component::Normal(name) => resolved.push(name),
             // `..` of the root is the root, and pop leaves it.
@@ -110,6 +114,11 @@ fn is_visible(goal: &Path, facts: &HostFacts) -> bool {
         real && is_wanted(path) && goal.starts_with(path)
     };
     facts.system.iter().any(|(path, entry)| shown(path, entry))
+}
+
+/// Whether a path is part of the read-only system that a cell can have.
+pub(crate) fn is_system(path: &Path) -> bool {
+    path.ancestors().any(is_wanted)
 }
 
 /// Facts may say more than was asked; only what is on the lists is used.

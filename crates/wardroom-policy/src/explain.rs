@@ -1,0 +1,183 @@
+//! What a policy means, in plain sentences, for the human who answers for it.
+
+use wardroom_model::plan::LimitsBy;
+
+use crate::network::{AllowRule, HostTarget, HttpRule, Target, TlsExpectation};
+use crate::policy::{Files, Isolation, IsolationKind, Outside, Policy, Retention};
+
+/// The policy as sentences, in the order of the file's sections.
+#[must_use]
+pub fn explain(policy: &Policy) -> Vec<String> {
+    let mut said = vec![who(policy)];
+    said.extend(command(policy));
+    said.extend(hours(policy));
+    said.extend(isolation(&policy.isolation));
+    said.extend(files(&policy.files));
+    said.extend(network(policy));
+    said.extend(policy.credentials.iter().map(|credential| {
+        format!(
+            "It sees a placeholder in {}; the real value goes to {} alone ({}).",
+            credential.env, credential.host, credential.at
+        )
+    }));
+    said.push(match policy.retention {
+        Retention::Forever => "Its ledger is kept for good.".to_owned(),
+        Retention::Seconds(seconds) => format!("Its ledger is kept for {}.", span(seconds)),
+    });
+    let missing = policy.unsupported.iter();
+    said.extend(
+        missing.map(|item| format!("Not yet supported, so `run` refuses: {} ({}).", item.what, item.at)),
+    );
+    said
+}
+
+fn who(policy: &Policy) -> String {
+    let agent = &policy.agent;
+    let role = agent.role.as_ref().map(|role| format!(": {role}")).unwrap_or_default();
+    let owner = match &agent.owner {
+        Some(owner) => format!("{owner} answers for it"),
+        None => "nobody is named to answer for it".to_owned(),
+    };
+    format!("Agent `{}`{role}; {owner}.", agent.name)
+}
+
+fn command(policy: &Policy) -> Option<String> {
+    let words = policy.agent.command.as_ref()?;
+    let shown: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+    Some(format!("It runs {}.", shown.join(" ")))
+}
+
+fn hours(policy: &Policy) -> Option<String> {
+    let hours = policy.agent.hours.as_ref()?;
+    let names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let days: Vec<_> =
+        names.iter().zip(hours.days).filter(|(_, works)| *works).map(|(name, _)| *name).collect();
+    let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    let outside = match hours.outside {
+        Outside::Alert => "outside of these an alert is raised",
+        Outside::Pause => "outside of these it is paused",
+        Outside::Refuse => "outside of these the network is refused",
+    };
+    let (from, to) = (clock(hours.from), clock(hours.to));
+    Some(format!("It works {} from {from} to {to} ({}); {outside}.", days.join(", "), hours.zone))
+}
+
+fn isolation(isolation: &Isolation) -> Vec<String> {
+    let kind = match isolation.kind {
+        IsolationKind::Cell => "It runs in a cell: no privileges, no devices, no other processes in sight.",
+        IsolationKind::Vm => "It runs in a virtual machine inside a cell.",
+    };
+    let mut said = vec![kind.to_owned(), limits(isolation)];
+    if let Some(root) = &isolation.root {
+        said.push(format!("Its system is the one in {}, read-only ({}).", root.path, root.at));
+    }
+    if isolation.trace_children {
+        said.push("It may trace the programs that it starts itself.".to_owned());
+    }
+    said
+}
+
+fn limits(isolation: &Isolation) -> String {
+    let asked = [
+        isolation.memory.map(|memory| format!("{} of memory", size(memory))),
+        isolation.cpus.map(|cpus| format!("{cpus} processors")),
+        isolation.tasks.map(|tasks| format!("{tasks} tasks")),
+    ];
+    let asked: Vec<_> = asked.into_iter().flatten().collect();
+    if asked.is_empty() {
+        return "Nothing limits its memory, processor time or number of tasks but the machine.".to_owned();
+    }
+    let by = match isolation.limits {
+        LimitsBy::Cgroup => "by control group; without one it does not start",
+        LimitsBy::RlimitsOnly => {
+            "by resource limits alone, which count for each process and not for all together"
+        }
+    };
+    format!("It has at most {} ({by}).", asked.join(", "))
+}
+
+fn files(files: &Files) -> Vec<String> {
+    let mut said = Vec::new();
+    match &files.workspace {
+        Some(rule) => {
+            said.push(format!("It reads and writes {}, seen as /workspace ({}).", rule.path, rule.at));
+        }
+        None => said.push("It has no workspace, and writes only to its own home and to memory.".to_owned()),
+    }
+    for (rules, does) in [(&files.read_write, "reads and writes"), (&files.read_only, "only reads")] {
+        said.extend(rules.iter().map(|rule| format!("It {does} {} ({}).", rule.path, rule.at)));
+    }
+    said.push("No other file of yours exists inside.".to_owned());
+    if !files.audit_reads {
+        said.push("Attempts to read sensitive files leave no record (`audit_reads = \"off\"`).".to_owned());
+    }
+    said
+}
+
+fn network(policy: &Policy) -> Vec<String> {
+    let network = &policy.network;
+    let mut said: Vec<_> = network.allow().map(allow).collect();
+    if said.is_empty() {
+        return vec!["It reaches nothing on the network.".to_owned()];
+    }
+    said.extend(network.deny().iter().map(|rule| {
+        let ports = rule.ports().map(|ports| format!(" on port {}", numbers(ports))).unwrap_or_default();
+        format!("It never reaches {}{ports}, whatever else is permitted ({}).", rule.pattern(), rule.at())
+    }));
+    said.push(format!(
+        "It reaches nothing else, neither by name nor by address, and has at most {} connections open at once.",
+        network.connections()
+    ));
+    said
+}
+
+fn allow(rule: &AllowRule) -> String {
+    let what = match &rule.target {
+        Target::Host(host) => self::host(host),
+        Target::Literal(address) => format!("the address {address}, with any protocol over TCP"),
+    };
+    let apps =
+        if rule.apps.is_empty() { String::new() } else { format!(", with {} alone", rule.apps.join(" or ")) };
+    let http = rule.http.as_ref().map(requests).unwrap_or_default();
+    format!("It reaches {what}{apps}{http} ({}).", rule.at)
+}
+
+fn host(host: &HostTarget) -> String {
+    let ports = numbers(&host.ports);
+    let how = match host.tls {
+        TlsExpectation::Name => format!("by TLS on port {ports}"),
+        TlsExpectation::Raw => format!("with any protocol over TCP on port {ports}"),
+    };
+    let pin = host.pin.map(|pin| format!(", dialled at {pin}")).unwrap_or_default();
+    let networks: Vec<_> = host.networks.iter().map(ToString::to_string).collect();
+    let special = if networks.is_empty() {
+        String::new()
+    } else {
+        format!(", even where it leads into {}", networks.join(" or "))
+    };
+    format!("{} {how}{pin}{special}", host.pattern)
+}
+
+fn requests(rule: &HttpRule) -> String {
+    let methods = if rule.methods.is_empty() { "any method".to_owned() } else { rule.methods.join(" or ") };
+    let paths = if rule.paths.is_empty() { "any path".to_owned() } else { rule.paths.join(" or ") };
+    format!(", for requests of {methods} to {paths}, looked at inside TLS")
+}
+
+fn numbers(ports: &std::collections::BTreeSet<u16>) -> String {
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    ports.join(", ")
+}
+
+fn size(bytes: u64) -> String {
+    let units = [(40_u32, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let exact = units.iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes >> shift > 0);
+    exact.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
+}
+
+fn span(seconds: u64) -> String {
+    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let exact = units.iter().find(|(length, _)| seconds.is_multiple_of(*length));
+    exact
+        .map_or_else(|| format!("{seconds} seconds"), |(length, unit)| format!("{} {unit}", seconds / length))
+}

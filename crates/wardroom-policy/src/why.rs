@@ -1,0 +1,195 @@
+//! Why something is permitted or not: the answer of the policy alone, with the rule that gives it.
+//!
+//! It asks the same functions that decide at run time; there is no second reading of the rules.
+
+mod path;
+
+use std::net::{IpAddr, SocketAddr};
+
+use wardroom_model::{HostName, Outcome, Reason, RuleRef, Verdict};
+
+use crate::network::{AllowRule, Decision, Target, TlsExpectation};
+use crate::policy::Policy;
+
+/// The answer to `wardroom why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Allowed or refused; [`Outcome::Observed`] where it exists inside and other walls have their say.
+    pub outcome: Outcome,
+    /// What it means, in sentences, the answer first.
+    pub sentences: Vec<String>,
+    /// The rule that decides; none where the absence of a rule does.
+    pub rule: Option<RuleRef>,
+}
+
+impl Answer {
+    fn new(outcome: Outcome, rule: Option<&RuleRef>, sentence: impl Into<String>) -> Self {
+        Self { outcome, sentences: vec![sentence.into()], rule: rule.cloned() }
+    }
+
+    fn and(mut self, sentence: impl Into<String>) -> Self {
+        self.sentences.push(sentence.into());
+        self
+    }
+}
+
+/// Answers for a host (`api.example.com`), a host and port, a URL, an address (with or without port), a path inside
+/// (`/workspace/x`) or a path outside (`~/.ssh/id_rsa`).
+#[must_use]
+pub fn why(policy: &Policy, subject: &str) -> Answer {
+    let subject = subject.trim();
+    if subject.starts_with('/') || subject.starts_with('~') {
+        return path::why(policy, subject);
+    }
+    let (subject, scheme_port) = strip_url(subject);
+    if let Ok(address) = subject.parse::<SocketAddr>() {
+        return literal(policy, address);
+    }
+    if let Ok(ip) = subject.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return address(policy, ip);
+    }
+    let (name, port) = match subject.rsplit_once(':') {
+        Some((name, port)) => match port.parse::<u16>() {
+            Ok(port) => (name, Some(port)),
+            Err(_) => return not_a_subject(subject),
+        },
+        None => (subject, scheme_port),
+    };
+    match HostName::parse(name) {
+        Ok(name) => match port {
+            Some(port) => host_and_port(policy, &name, port),
+            None => host(policy, &name),
+        },
+        Err(_) => not_a_subject(subject),
+    }
+}
+
+/// `https://host:port/path` without what is not about the connection.
+fn strip_url(subject: &str) -> (&str, Option<u16>) {
+    let (rest, port) = match subject.split_once("://") {
+        Some(("https" | "wss", rest)) => (rest, Some(443)),
+        Some(("http" | "ws", rest)) => (rest, Some(80)),
+        Some(("ssh", rest)) => (rest, Some(22)),
+        Some((_, rest)) => (rest, None),
+        None => return (subject, None),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    (host, port)
+}
+
+fn not_a_subject(subject: &str) -> Answer {
+    let sentence = format!(
+        "{subject:?} is no host name, address or path; what is no name is never resolved or dialled."
+    );
+    Answer::new(Outcome::Refused, None, sentence)
+}
+
+fn host(policy: &Policy, name: &HostName) -> Answer {
+    let verdict = policy.network.may_resolve(name);
+    if verdict.outcome != Outcome::Allowed {
+        return refused(name.as_str(), &verdict).and(remedy(policy, name, None, &verdict));
+    }
+    let rules = policy.network.allow().filter(|rule| means(rule, name));
+    let mut answer = Answer::new(Outcome::Allowed, verdict.rule.as_ref(), format!("{name} resolves inside."));
+    for rule in rules {
+        let Target::Host(target) = rule.target() else { continue };
+        for port in target.ports() {
+            answer = answer.and(port_sentence(policy, name, *port, rule));
+        }
+    }
+    let partial = policy.network.deny().iter().filter(|deny| deny.pattern().matches(name));
+    let partial: Vec<_> = partial.map(|deny| format!("Some ports are denied ({}).", deny.at())).collect();
+    answer.sentences.extend(partial);
+    answer
+}
+
+fn port_sentence(policy: &Policy, name: &HostName, port: u16, rule: &AllowRule) -> String {
+    let denied = policy.network.deny().iter().find(|deny| deny.denies(name, port));
+    if let Some(deny) = denied {
+        return format!("Port {port} is refused: a rule denies it ({}).", deny.at());
+    }
+    format!("Port {port} is permitted{} ({}).", how(rule), rule.at())
+}
+
+fn how(rule: &AllowRule) -> String {
+    let (tls, pin) = match rule.target() {
+        Target::Host(host) => (host.tls(), host.pin()),
+        Target::Literal(_) => (TlsExpectation::Raw, None),
+    };
+    let protocol = match tls {
+        TlsExpectation::Name => ", by TLS with this name",
+        TlsExpectation::Raw => ", with any protocol over TCP",
+    };
+    let pin = pin.map(|pin| format!(", dialled at {pin}")).unwrap_or_default();
+    let apps = rule.apps();
+    let apps = if apps.is_empty() { String::new() } else { format!(", for {} alone", apps.join(" or ")) };
+    format!("{protocol}{pin}{apps}")
+}
+
+fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
+    let subject = format!("{name}:{port}");
+    match policy.network.decide(name, port, None) {
+        Decision::Permit(permit) => {
+            let rule = permit.verdict().rule.as_ref();
+            let by = policy.network.allow().find(|candidate| Some(candidate.at()) == rule);
+            let how = by.map(how).unwrap_or_default();
+            Answer::new(Outcome::Allowed, rule, format!("{subject} is permitted{how}."))
+        }
+        Decision::Denial(verdict) if verdict.reason == Reason::ProgramNotNamed => {
+            let by = policy.network.allow().find(|candidate| Some(candidate.at()) == verdict.rule.as_ref());
+            let apps = by.map(|rule| rule.apps().join(" or ")).unwrap_or_default();
+            let sentence = format!("{subject} is permitted to {apps}, and refused to every other program.");
+            Answer::new(Outcome::Allowed, verdict.rule.as_ref(), sentence)
+        }
+        Decision::Denial(verdict) => {
+            let remedy = remedy(policy, name, Some(port), &verdict);
+            refused(&subject, &verdict).and(remedy)
+        }
+    }
+}
+
+fn literal(policy: &Policy, address: SocketAddr) -> Answer {
+    match policy.network.decide_literal(address, None) {
+        Decision::Permit(permit) => {
+            let sentence = format!("The literal address {address} is permitted, with any protocol over TCP.");
+            Answer::new(Outcome::Allowed, permit.verdict().rule.as_ref(), sentence)
+        }
+        Decision::Denial(verdict) => refused(&address.to_string(), &verdict)
+            .and("Inside, only addresses that the resolver gave for a permitted name lead anywhere."),
+    }
+}
+
+fn address(policy: &Policy, ip: IpAddr) -> Answer {
+    let ports: Vec<_> = policy.network.literals().into_iter().filter(|literal| literal.ip() == ip).collect();
+    match ports.first() {
+        None => literal(policy, SocketAddr::new(ip, 443)),
+        Some(first) => {
+            let mut answer = literal(policy, *first);
+            for other in ports.iter().skip(1) {
+                answer.sentences.extend(literal(policy, *other).sentences);
+            }
+            answer.and("Every other port of this address is refused.")
+        }
+    }
+}
+
+fn means(rule: &AllowRule, name: &HostName) -> bool {
+    match rule.target() {
+        Target::Host(host) => host.pattern().matches(name),
+        Target::Literal(_) => false,
+    }
+}
+
+fn refused(subject: &str, verdict: &Verdict) -> Answer {
+    Answer::new(Outcome::Refused, verdict.rule.as_ref(), format!("{subject} is refused: {}.", verdict.reason))
+}
+
+/// The exact command that would permit it, where a command would.
+fn remedy(policy: &Policy, name: &HostName, port: Option<u16>, verdict: &Verdict) -> String {
+    if verdict.reason == Reason::RuleDenies {
+        return "Denial wins: no `allow` changes this while that rule stands.".to_owned();
+    }
+    let port = port.filter(|port| *port != 443).map(|port| format!(" --port {port}")).unwrap_or_default();
+    format!("To permit it: wardroom allow {} {name}{port}", policy.agent.name)
+}
