@@ -1,1 +1,32 @@
-//! Being built.
+//! The gate: an agent's only way out. Resolver, transparent gateway, TLS names.
+//!
+//! It lives in the host's network namespace and serves sockets that live in the cell's. It parses hostile bytes all day,
+//! so it runs as a process of its own, with no capability and no file to write. It decides nothing itself (the policy
+//! does), and it does nothing that is not on record first.
+//!
+//! Architecture invariant: no question of an agent's resolver leaves the machine; a name is looked up when, and only
+//! when, a permitted and recorded connection to it is dialled ([`dial`]).
+
+mod attribution;
+pub mod control;
+mod dial;
+mod gate;
+mod gateway;
+mod harden;
+mod hello;
+mod limits;
+mod packets;
+mod record;
+mod relay;
+mod resolver;
+mod serve;
+mod special;
+mod synthetic;
+mod tally;
+mod upstream;
+mod watched;
+
+pub use harden::HardenError;
+pub use serve::{GateError, GateSetup, serve};
+pub use synthetic::GENERATIONS;
+pub use upstream::Resolvers;

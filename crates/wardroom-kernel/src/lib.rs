@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod cellnet;
+pub mod hostnet;
 pub mod identity;
 mod netlink;
 pub mod nflog;
@@ -14,3 +15,4 @@ pub mod ring;
 mod ruleset;
 pub mod seccomp;
 pub mod sockdiag;
+pub mod splice;

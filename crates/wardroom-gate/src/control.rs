@@ -1,0 +1,137 @@
+//! The channel between keeper and gate: sequenced packets, each a number and its payload.
+//!
+//! The keeper sends policies, the gate says what is in force. There is no other command, and when the keeper's
+//! end closes, the gate ends.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// Bytes of policy text in one packet: well within the default send buffer of a Unix socket (212,992).
+const PART: usize = 32 * 1024;
+/// The longest policy text, the same as what a policy file may have.
+const LONGEST_POLICY: usize = 1024 * 1024;
+const MORE: u8 = 1;
+const LAST: u8 = 2;
+const READY: u8 = 10;
+const IN_FORCE: u8 = 11;
+const NOT_A_POLICY: u8 = 12;
+
+/// What a gate says to its keeper.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It serves.
+    Ready,
+    /// This policy decides from now on: SHA-256 of its text.
+    PolicyInForce([u8; 32]),
+    /// The text is no policy; the old one stays.
+    PolicyRefused(String),
+}
+
+/// Sends a new policy to a gate; its answer comes by [`receive`].
+///
+/// # Errors
+/// The gate is gone.
+pub fn send_policy(control: impl AsFd, text: &str) -> io::Result<()> {
+    let mut parts = text.as_bytes().chunks(PART).peekable();
+    if parts.peek().is_none() {
+        return packet(&control, LAST, &[]);
+    }
+    while let Some(part) = parts.next() {
+        packet(&control, if parts.peek().is_some() { MORE } else { LAST }, part)?;
+    }
+    Ok(())
+}
+
+/// Waits for the gate's next answer. None when the gate has ended.
+///
+/// # Errors
+/// Those of the socket, and `InvalidData` for what no gate says.
+pub fn receive(control: impl AsFd) -> io::Result<Option<Answer>> {
+    let mut buffer = vec![0; PART + 1];
+    let (_, length) = recv(&control, &mut buffer[..], RecvFlags::empty())?;
+    let answer = match buffer.get(..length).and_then(<[u8]>::split_first) {
+        None => return Ok(None),
+        Some((&READY, [])) => Some(Answer::Ready),
+        Some((&IN_FORCE, digest)) => digest.try_into().ok().map(Answer::PolicyInForce),
+        Some((&NOT_A_POLICY, why)) => Some(Answer::PolicyRefused(String::from_utf8_lossy(why).into_owned())),
+        Some(_) => None,
+    };
+    answer.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Sends an answer.
+pub(crate) fn answer(control: impl AsFd, answer: &Answer) -> io::Result<()> {
+    match answer {
+        Answer::Ready => packet(control, READY, &[]),
+        Answer::PolicyInForce(digest) => packet(control, IN_FORCE, digest),
+        Answer::PolicyRefused(why) => {
+            let bytes = why.as_bytes();
+            packet(control, NOT_A_POLICY, bytes.get(..PART).unwrap_or(bytes))
+        }
+    }
+}
+
+fn packet(control: impl AsFd, kind: u8, payload: &[u8]) -> io::Result<()> {
+    send(control, &[&[kind], payload].concat(), SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Puts the parts of a policy together.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming(Vec<u8>);
+
+/// What reading the channel gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing that is complete; read again when there is more.
+    Nothing,
+    /// A policy's text.
+    Policy(String),
+    /// The keeper is gone.
+    Closed,
+}
+
+impl Incoming {
+    /// Reads one packet without waiting.
+    pub(crate) fn hear(&mut self, control: impl AsFd) -> io::Result<Heard> {
+        let mut buffer = vec![0; PART + 1];
+        let (_, length) = recv(control, &mut buffer[..], RecvFlags::DONTWAIT)?;
+        let Some((kind, part)) = buffer.get(..length).and_then(<[u8]>::split_first) else {
+            return Ok(Heard::Closed);
+        };
+        if !matches!(*kind, MORE | LAST) || self.0.len() + part.len() > LONGEST_POLICY {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.0.extend_from_slice(part);
+        if *kind == MORE {
+            return Ok(Heard::Nothing);
+        }
+        let text = String::from_utf8(std::mem::take(&mut self.0)).map_err(io::Error::other)?;
+        Ok(Heard::Policy(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn a_long_policy_arrives_whole_and_answers_come_back() {
+        let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (keeper, gate) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+        let text = "# long\n".repeat(9_000);
+        send_policy(&keeper, &text).unwrap();
+        let mut incoming = Incoming::default();
+        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Nothing);
+        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Policy(text));
+        for said in [Answer::Ready, Answer::PolicyInForce([7; 32]), Answer::PolicyRefused("no".to_owned())] {
+            answer(&gate, &said).unwrap();
+            assert_eq!(receive(&keeper).unwrap(), Some(said));
+        }
+        drop(keeper);
+        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Closed);
+    }
+}

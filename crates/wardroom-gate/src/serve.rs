@@ -1,0 +1,189 @@
+//! The gate's life: from its descriptors to serving, until the keeper or the ledger is gone.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, sleep};
+use wardroom_kernel::cellnet::GateSockets;
+use wardroom_kernel::hostnet;
+use wardroom_policy::Policy;
+use wardroom_scribe::{Handoff, HandoffError};
+
+use crate::attribution::Actors;
+use crate::control::{self, Answer, Heard, Incoming};
+use crate::dial::Outside;
+use crate::gate::Gate;
+use crate::harden::{HardenError, harden};
+use crate::limits::Limits;
+use crate::record::Recorder;
+use crate::relay::Pipes;
+use crate::synthetic::Synthetic;
+use crate::upstream::{Resolvers, Upstream};
+use crate::watched::watched;
+use crate::{gateway, packets, resolver};
+
+/// What a gate is started with.
+#[derive(Debug)]
+pub struct GateSetup {
+    /// The sockets inside the cell.
+    pub sockets: GateSockets,
+    /// The way to the ledger.
+    pub handoff: Arc<Handoff>,
+    /// The channel to the keeper.
+    pub control: OwnedFd,
+    /// The guard's messages about who connects; without it, connections have no actor and `apps` rules refuse.
+    pub attribution: Option<OwnedFd>,
+    /// The policy's file, as the operator knows it.
+    pub policy_file: String,
+    /// The policy's text.
+    pub policy_text: String,
+    /// Which resolvers are asked about permitted names.
+    pub resolvers: Resolvers,
+    /// How many gates this session had before: an address that one of them gave out means nothing to the next.
+    pub generation: u8,
+}
+
+/// Why a gate ended other than by its keeper's will.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// The policy's text is none. The keeper has checked it, so this is our fault.
+    #[error("the policy cannot be read:\n{0}")]
+    Policy(String),
+    /// A descriptor is not what it should be, or the kernel gives no more.
+    #[error("cannot serve the cell's sockets")]
+    Sockets(#[source] io::Error),
+    /// The channel to the keeper failed or carried what no keeper says.
+    #[error("the channel to the keeper failed")]
+    Control(#[source] io::Error),
+    /// The gate could not give its privileges up.
+    #[error("the gate cannot be confined")]
+    Harden(#[from] HardenError),
+    /// The session has had all its gates.
+    #[error("the gate was started {0} times in this session, and has no fresh addresses left")]
+    TooManyStarts(u8),
+    /// Records are taken no more, so nothing may happen any more.
+    #[error("nothing can be recorded any more")]
+    Ledger(#[from] HandoffError),
+}
+
+/// How often counted repetitions are written.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Number of bits for connections of one start: ids stay unique within the session.
+const ID_BITS: u32 = 48;
+
+/// Serves a cell until the keeper closes the control channel. Says [`Answer::Ready`] once it does.
+///
+/// # Errors
+/// See [`GateError`]. In every case nothing passes any more: the sockets are closed, and the cell leads nowhere.
+pub fn serve(setup: GateSetup) -> Result<(), GateError> {
+    harden()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().build().map_err(GateError::Sockets)?;
+    LocalSet::new().block_on(&runtime, run(setup))
+}
+
+async fn run(setup: GateSetup) -> Result<(), GateError> {
+    let GateSetup { sockets, handoff, control, attribution, policy_file, policy_text, resolvers, generation } =
+        setup;
+    let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
+    let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;
+    let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
+    let gate = Rc::new(Gate {
+        recorder: Recorder::new(handoff),
+        names: RefCell::new(names),
+        limits: Limits::new(Instant::now()),
+        actors: Actors::new(diag, attribution).map_err(GateError::Sockets)?,
+        outside: Outside {
+            upstream: Upstream::new(resolvers),
+            host: hostnet::open().map_err(GateError::Sockets)?,
+        },
+        pipes: Pipes::new(),
+        in_force: watch::Sender::new(policy.network().clone()),
+        next_id: Cell::new(u64::from(generation) << ID_BITS),
+    });
+    let mut parts = JoinSet::new();
+    for listener in [tcp4, tcp6] {
+        let listener = tcp(listener)?;
+        let gate = Rc::clone(&gate);
+        parts.spawn_local(async move {
+            gateway::serve(gate, listener).await;
+            Ok(())
+        });
+    }
+    let udp = UdpSocket::from_std(dns_udp.into()).map_err(GateError::Sockets)?;
+    parts.spawn_local(resolver::serve_udp(Rc::clone(&gate), udp));
+    parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
+    parts.spawn_local(packets::serve(Rc::clone(&gate), nflog));
+    parts.spawn_local(flush(Rc::clone(&gate)));
+
+    control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;
+    let ended = tokio::select! {
+        ended = obey(&gate, control, &policy_file) => ended.map_err(GateError::Control),
+        error = gate.recorder.failure() => Err(GateError::Ledger(error)),
+        part = parts.join_next() => Err(GateError::Sockets(part_ended(part))),
+    };
+    gate.recorder.flush();
+    ended
+}
+
+fn tcp(listener: OwnedFd) -> Result<TcpListener, GateError> {
+    TcpListener::from_std(listener.into()).map_err(GateError::Sockets)
+}
+
+fn part_ended(part: Option<Result<io::Result<()>, tokio::task::JoinError>>) -> io::Error {
+    match part {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => io::Error::other(error),
+        Some(Ok(Ok(()))) | None => io::Error::other("a part of the gate ended by itself"),
+    }
+}
+
+fn parse(file: &str, text: &str) -> Result<Policy, String> {
+    Policy::parse(file, text).map_err(|errors| errors.to_string())
+}
+
+/// Does what the keeper says, until it is gone.
+async fn obey(gate: &Gate, control: OwnedFd, file: &str) -> io::Result<()> {
+    let control = watched(control)?;
+    let mut incoming = Incoming::default();
+    loop {
+        let mut ready = control.readable().await?;
+        match incoming.hear(&control) {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Closed) => return Ok(()),
+            Ok(Heard::Policy(text)) => control::answer(&control, &replace(gate, file, &text))?,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Puts a new policy in force: the resolver asks it from now on, and every open connection is decided again.
+fn replace(gate: &Gate, file: &str, text: &str) -> Answer {
+    match parse(file, text) {
+        Ok(policy) => {
+            gate.in_force.send_replace(policy.network().clone());
+            Answer::PolicyInForce(Sha256::digest(text).into())
+        }
+        Err(why) => Answer::PolicyRefused(why),
+    }
+}
+
+/// Writes what was counted, a second after there was something to count.
+async fn flush(gate: Rc<Gate>) -> io::Result<()> {
+    loop {
+        gate.recorder.something_counted().await;
+        sleep(FLUSH).await;
+        gate.recorder.flush();
+    }
+}
