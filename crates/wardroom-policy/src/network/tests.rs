@@ -208,7 +208,7 @@ proptest! {
         if dot { text.push('.'); }
         let again = host(&text);
         prop_assert_eq!(&again, &name);
-        prop_assert_eq!(host(again.as_str()), again.clone());
+        prop_assert_eq!(&host(again.as_str()), &again);
         prop_assert_eq!(network.may_resolve(&again), network.may_resolve(&name));
     }
 }

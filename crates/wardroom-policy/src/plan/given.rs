@@ -77,14 +77,18 @@ fn exposes(source: &Path, write: bool, facts: &HostFacts) -> Option<String> {
     if source == Path::new("/") {
         return Some("the whole file system".to_owned());
     }
+    if let Some(home) = facts.operator_home.as_ref().filter(|home| home.starts_with(source)) {
+        return Some(format!("{}, your home directory with your keys in it", home.display()));
+    }
+    let homes = Path::new("/home");
+    if source == homes || source.parent() == Some(homes) {
+        return Some("a user's whole home directory, with the keys in it".to_owned());
+    }
     if let Some(own) = facts.own.iter().find(|own| touches(own)) {
         return Some(format!("{}, which is Wardroom's own", own.display()));
     }
     if touches(&facts.agent_home) {
         return Some("its own home a second time, under another name".to_owned());
-    }
-    if let Some(home) = facts.operator_home.as_ref().filter(|home| home.starts_with(source)) {
-        return Some(format!("{}, your home directory with your keys in it", home.display()));
     }
     if let Some((path, what)) = sensitive::host_secrets(facts.operator_home.as_deref(), touches) {
         return Some(format!("{} ({what})", path.display()));

@@ -3,6 +3,7 @@
 //! Nothing is looked up here, and nothing is left to whoever carries the plan out. What would give an agent more than
 //! its policy says (Wardroom's own directories, the operator's keys) is refused, whatever the policy says.
 
+mod describe;
 mod environment;
 mod facts;
 mod generated;
@@ -18,6 +19,7 @@ use wardroom_model::plan::{Access, CellPlan, LandlockRule, Limits, Mount};
 use crate::policy::{Policy, Unsupported};
 use crate::sensitive;
 
+pub use describe::describe;
 pub use environment::PASSED;
 pub use facts::{Entry, HostFacts, Resolved, wanted_paths};
 pub use system::survey;
@@ -222,4 +224,4 @@ const DESCRIPTORS: u64 = 16_384;
 const FILE_SIZE: u64 = 64 << 30;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
