@@ -1,3 +1,18 @@
 //! Builds a cell from a plan, and guards it: the system call filter as data, and the loop that answers for it.
 
+mod build;
+mod cell;
+mod cgroup;
+mod devices;
+mod error;
 pub mod filter;
+mod init;
+mod privileges;
+pub mod require;
+mod root;
+mod spawn;
+mod wire;
+
+pub use build::{BuildOptions, build};
+pub use cell::{Cell, CellEvent, Spawn, SpawnId};
+pub use error::{CellError, Step};

@@ -2,17 +2,25 @@
 //! and report errors. Nothing here decides what an agent may do.
 
 pub mod calls;
+pub mod caps;
 pub mod cellnet;
+pub mod features;
 pub mod hostnet;
 pub mod identity;
+pub mod idmap;
+pub mod landlock;
+pub mod message;
+pub mod mount;
 mod netlink;
 pub mod nflog;
 mod nftables;
 pub mod notify;
 pub mod pidfd;
+pub mod process;
 pub mod remote;
 pub mod ring;
 mod ruleset;
 pub mod seccomp;
 pub mod sockdiag;
 pub mod splice;
+pub mod terminal;

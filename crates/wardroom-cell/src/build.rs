@@ -1,0 +1,201 @@
+//! The keeper's side of making a cell: everything that can be known beforehand is checked beforehand, then the keeper
+//! clones itself, and whatever fails after that takes all of it away again.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use wardroom_kernel::cellnet::CellSockets;
+use wardroom_kernel::features::KernelFeatures;
+use wardroom_kernel::idmap::{self, Extent};
+use wardroom_kernel::process::{self, Cloned};
+use wardroom_kernel::{landlock, message};
+use wardroom_model::event::Mechanism;
+use wardroom_model::plan::{AGENT_ID, CellPlan, Identity, Mount};
+
+use crate::cell::{Cell, Init};
+use crate::cgroup::Cgroup;
+use crate::error::{CellError, Fault, Step};
+use crate::filter::{Filter, FilterOptions};
+use crate::init::{self, Setup};
+use crate::require::{NamespaceSwitches, require};
+use crate::root::{BindOptions, Taken, take};
+use crate::wire::{self, Reply, Request};
+
+/// How a cell is built, apart from its plan.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildOptions {
+    features: KernelFeatures,
+    fail: Fail,
+}
+
+impl BuildOptions {
+    /// With what this kernel has.
+    #[must_use]
+    pub fn for_this_kernel() -> Self {
+        Self { features: KernelFeatures::of_this_kernel(), fail: Fail(None) }
+    }
+
+    /// As if the kernel had only these features. It can only take from what is built: a feature that is named and not
+    /// there fails when it is used.
+    #[must_use]
+    pub fn with_features(self, features: KernelFeatures) -> Self {
+        Self { features, ..self }
+    }
+
+    /// Makes one step fail, to show that nothing is left behind.
+    #[must_use]
+    pub fn failing_at(self, step: Step) -> Self {
+        Self { fail: Fail(Some(step)), ..self }
+    }
+}
+
+/// The step that a test wants to fail.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fail(Option<Step>);
+
+impl Fail {
+    pub(crate) fn at(self, step: Step) -> Result<(), Fault> {
+        if self.0 == Some(step) { Err(Fault::said(step, "made to fail by a test")) } else { Ok(()) }
+    }
+}
+
+/// Builds the cell of a plan. The caller has one thread.
+///
+/// The guard must answer on the cell's listener before the first [`Cell::spawn`].
+///
+/// # Errors
+/// The first thing that is missing, forbidden or different from what was asked. Nothing is left behind.
+pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> {
+    require(&options.features)?;
+    check(plan)?;
+    let filter = Filter::new(FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace })
+        .compile()
+        .map_err(|error| Fault::said(Step::Filter, error.to_string()))?;
+
+    options.fail.at(Step::Cgroup)?;
+    let cgroup = Cgroup::create(plan)?;
+    options.fail.at(Step::Source)?;
+    let taken = match plan.identity {
+        Identity::Operator { .. } => None,
+        Identity::Range { first } => Some(take_all(plan, first)?),
+    };
+
+    options.fail.at(Step::Clone)?;
+    let (ours, theirs) = message::pair()?;
+    let level = options.features.landlock.min(landlock::level());
+    let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
+        Cloned::Child => {
+            init::run(Setup { plan, taken, filter: &filter, landlock: level, fail: options.fail }, &theirs)
+        }
+        Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
+    };
+    drop((theirs, taken));
+    if let Some(cgroup) = &cgroup {
+        cgroup.add(init.pid())?;
+    }
+    finish(plan, init, ours, cgroup)
+}
+
+/// Lets init go, and waits for what it says.
+fn finish(plan: &CellPlan, init: Init, control: OwnedFd, cgroup: Option<Cgroup>) -> Result<Cell, CellError> {
+    if let Identity::Range { first } = plan.identity {
+        let range = Extent { inside: 0, outside: first, count: RANGE };
+        idmap::write(Some(init.pid()), range, range, false)
+            .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
+    }
+    wire::send(&control, &Request::Go, &[])?;
+    let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {
+        Some((Reply::Built(mechanisms), descriptors)) => (mechanisms, descriptors),
+        Some((Reply::Failed(fault), _)) => return Err(explain(fault)),
+        Some((Reply::SpawnFailed { .. } | Reply::Exited { .. }, _)) | None => {
+            return Err(CellError::InitEnded);
+        }
+    };
+    if let Some(cgroup) = &cgroup {
+        mechanisms.extend(cgroup.check(plan)?);
+    }
+    let Handed { terminals, listener, sockets } = Handed::from(descriptors)?;
+    Ok(Cell::new(init, control, terminals, cgroup, Built { mechanisms, listener, sockets }))
+}
+
+/// What a finished cell has for the guard, the gate and the ledger.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) mechanisms: Vec<Mechanism>,
+    pub(crate) listener: OwnedFd,
+    pub(crate) sockets: CellSockets,
+}
+
+struct Handed {
+    terminals: OwnedFd,
+    listener: OwnedFd,
+    sockets: CellSockets,
+}
+
+impl Handed {
+    fn from(descriptors: Vec<OwnedFd>) -> Result<Self, CellError> {
+        let mut each = descriptors.into_iter();
+        let (Some(terminals), Some(listener)) = (each.next(), each.next()) else {
+            return Err(CellError::InitEnded);
+        };
+        let sockets =
+            <[OwnedFd; 7]>::try_from(each.collect::<Vec<_>>()).map_err(|_fds| CellError::InitEnded)?;
+        Ok(Self { terminals, listener, sockets: CellSockets::from_fds(sockets) })
+    }
+}
+
+/// How many ids a cell has in system mode: what every distribution gives a container.
+const RANGE: u32 = 65_536;
+
+/// What no plan may ask for, whoever made it.
+fn check(plan: &CellPlan) -> Result<(), CellError> {
+    let wrong = |what: &str| Err(CellError::Plan(what.to_owned()));
+    match plan.identity {
+        Identity::Operator { uid: 0, .. } | Identity::Operator { gid: 0, .. } => {
+            wrong("the agent would be the host's root; started by root, it needs a range of ids of its own")
+        }
+        Identity::Range { first } if first < RANGE || first.checked_add(RANGE).is_none() => {
+            wrong("the agent's range of ids would overlap the host's own users")
+        }
+        Identity::Operator { .. } | Identity::Range { .. } if plan.command.is_empty() => wrong("no command"),
+        Identity::Operator { .. } | Identity::Range { .. } => Ok(()),
+    }
+}
+
+/// System mode: root takes the sources before it clones itself, because the cell's own root could not reach them.
+fn take_all(plan: &CellPlan, first: u32) -> Result<Vec<Option<Taken>>, Fault> {
+    plan.mounts.iter().map(|mount| take_one(mount, first)).collect()
+}
+
+fn take_one(mount: &Mount, first: u32) -> Result<Option<Taken>, Fault> {
+    let Mount::Bind { source, write, exec, owned, optional, target: _ } = mount else { return Ok(None) };
+    let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
+    let agent = first.saturating_add(AGENT_ID);
+    take(source, options, |uid, gid| {
+        if (uid, gid) == (agent, agent) {
+            return Ok(None);
+        }
+        let one = |inside| Extent { inside, outside: agent, count: 1 };
+        idmap::namespace(one(uid), one(gid)).map(Some)
+    })
+}
+
+fn refused_clone(error: &std::io::Error) -> CellError {
+    let forbidden = matches!(
+        Errno::from_io_error(error),
+        Some(Errno::PERM | Errno::ACCESS | Errno::NOSPC | Errno::USERS | Errno::INVAL)
+    );
+    let explained = if forbidden { NamespaceSwitches::of_this_host().explain() } else { None };
+    explained.unwrap_or_else(|| Fault::new(Step::Clone, "new namespaces", error).into())
+}
+
+/// A refusal during the building may come from the same switches: Ubuntu's lets the namespace be made and takes its powers.
+fn explain(fault: Fault) -> CellError {
+    let refused = fault.errno.map(Errno::from_raw_os_error);
+    let early = matches!(fault.step, Step::Identity | Step::Root | Step::Mount | Step::Proc);
+    let explained = match refused {
+        Some(Errno::PERM | Errno::ACCESS) if early => NamespaceSwitches::of_this_host().explain(),
+        Some(_) | None => None,
+    };
+    explained.unwrap_or_else(|| fault.into())
+}

@@ -1,0 +1,164 @@
+//! The building of a cell from inside, a step a paragraph, in the only order in which each step still has the
+//! privileges that it needs and no later one undoes it.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, Gid, Uid};
+use wardroom_kernel::cellnet::{self, CellSockets};
+use wardroom_kernel::idmap::{self, Extent};
+use wardroom_kernel::{process, seccomp};
+use wardroom_model::event::Mechanism;
+use wardroom_model::plan::{AGENT_ID, CellPlan, Identity, Mount};
+
+use super::Setup;
+use crate::devices;
+use crate::error::{At, Fault, Step};
+use crate::privileges::{self, Status, chain};
+use crate::root::{BindOptions, Root, Taken, take};
+use crate::wire::{self, Reply, Request};
+
+/// Builds the cell and tells the keeper. Returns the descriptor that reports the ends of children.
+pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fault> {
+    let Setup { plan, mut taken, filter, landlock, fail } = setup;
+    let children = let_go(control, taken.as_deref())?;
+
+    fail.at(Step::Identity)?;
+    await_go(control)?;
+    become_owner(plan.identity)?;
+
+    let mut root = Root::new()?;
+    let terminals = mounts(plan, &mut root, taken.as_mut(), fail)?;
+    fail.at(Step::Root)?;
+    root.enter()?;
+    drop(taken);
+
+    fail.at(Step::Isolation)?;
+    let mut mechanisms = vec![privileges::isolate(plan)?];
+    fail.at(Step::Network)?;
+    let sockets = network(plan)?;
+    fail.at(Step::Limits)?;
+    mechanisms.extend(privileges::limit(&plan.limits)?);
+    mechanisms.append(&mut root.mechanisms);
+    drop(root);
+
+    fail.at(Step::Privileges)?;
+    privileges::drop_privileges()?;
+    // Opened now, read at the end: Landlock or the filter may not let it be opened then.
+    let status = Status::open().at(Step::Check, "/proc/self/status")?;
+    fail.at(Step::Landlock)?;
+    mechanisms.push(privileges::landlock(plan, landlock)?);
+
+    fail.at(Step::Filter)?;
+    let listener =
+        seccomp::install_with_listener(filter).map_err(|error| Fault::said(Step::Filter, chain(&error)))?;
+    // From here on every call that the filter announces would wait for a guard that does not run yet.
+    fail.at(Step::Check)?;
+    mechanisms.extend(status.ask()?);
+    fail.at(Step::Handover)?;
+    hand_over(control, mechanisms, &terminals, &listener, sockets)?;
+    Ok(children)
+}
+
+/// Closes what came with the copy of the keeper, and stands on /dev/null.
+fn let_go(control: &OwnedFd, taken: Option<&[Option<Taken>]>) -> Result<OwnedFd, Fault> {
+    let step = Step::Clone;
+    privileges::hold_on()?;
+    rustix::process::umask(Mode::empty());
+    let trees = taken.unwrap_or_default().iter().flatten().map(Taken::number);
+    let mut keep: Vec<i32> = trees.chain([control.as_raw_fd()]).collect();
+    process::close_all_but(&mut keep).at(step, "close what was inherited")?;
+    process::stand_on_null().at(step, "/dev/null")?;
+    process::children_as_descriptor().at(step, "signals")
+}
+
+/// Waits for the keeper, then takes the identity that owns the cell's user namespace.
+fn await_go(control: &OwnedFd) -> Result<(), Fault> {
+    let step = Step::Identity;
+    match wire::receive::<Request>(control, &mut [0; 64]).at(step, "the keeper's word")? {
+        Some((Request::Go, _)) => Ok(()),
+        Some((Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _)) | None => {
+            Err(Fault::said(step, "the keeper did not say go"))
+        }
+    }
+}
+
+fn become_owner(identity: Identity) -> Result<(), Fault> {
+    let step = Step::Identity;
+    match identity {
+        Identity::Operator { uid, gid } => {
+            // The maps are written from inside, for which /proc/self must belong to us, so for a moment we are dumpable.
+            // Nobody but the operator's own processes could look, and there is nothing to see yet.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(step, "dumpable")?;
+            let one = |outside| Extent { inside: AGENT_ID, outside, count: 1 };
+            idmap::write(None, one(uid), one(gid), true).at(step, "the map of users")?;
+        }
+        Identity::Range { .. } => {
+            // Root of the range for the building: what is made belongs to it, and not to the agent.
+            rustix::thread::set_thread_groups(&[]).at(step, "no groups")?;
+            rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(step, "the group")?;
+            rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(step, "the user")?;
+        }
+    }
+    privileges::hold_on()?;
+    rustix::process::umask(Mode::empty());
+    Ok(())
+}
+
+/// Carries out the plan's mounts in order; returns the cell's terminals.
+fn mounts(
+    plan: &CellPlan,
+    root: &mut Root,
+    mut taken: Option<&mut Vec<Option<Taken>>>,
+    fail: crate::build::Fail,
+) -> Result<OwnedFd, Fault> {
+    let mut terminals = None;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        match mount {
+            Mount::Proc => {
+                fail.at(Step::Proc)?;
+                devices::proc(root)?;
+            }
+            Mount::Dev => {
+                fail.at(Step::Dev)?;
+                terminals = Some(devices::dev(root)?);
+            }
+            Mount::Bind { source, write, exec, owned, optional, .. } => {
+                fail.at(Step::Mount)?;
+                let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
+                let source = match taken.as_mut() {
+                    Some(taken) => taken.get_mut(index).and_then(Option::take),
+                    None => take_here(source, options)?,
+                };
+                root.place(mount, source)?;
+            }
+            Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Directory { .. } | Mount::Symlink { .. } => {
+                root.place(mount, None)?;
+            }
+        }
+    }
+    terminals.ok_or_else(|| Fault::said(Step::Dev, "the plan has no /dev, and a cell needs its terminals"))
+}
+
+/// In user mode the agent is the operator outside: its files are its own already, without a map.
+fn take_here(source: &Path, options: BindOptions) -> Result<Option<Taken>, Fault> {
+    take(source, options, |_, _| Ok(None))
+}
+
+fn network(plan: &CellPlan) -> Result<CellSockets, Fault> {
+    cellnet::raise(&plan.literals).map_err(|error| Fault::said(Step::Network, chain(&error)))
+}
+
+fn hand_over(
+    control: &OwnedFd,
+    mechanisms: Vec<Mechanism>,
+    terminals: &OwnedFd,
+    listener: &OwnedFd,
+    sockets: CellSockets,
+) -> Result<(), Fault> {
+    let sockets = sockets.into_fds();
+    let descriptors: Vec<_> =
+        [terminals.as_fd(), listener.as_fd()].into_iter().chain(sockets.iter().map(AsFd::as_fd)).collect();
+    wire::send(control, &Reply::Built(mechanisms), &descriptors).at(Step::Handover, "tell the keeper")
+}

@@ -1,0 +1,174 @@
+//! What a cell's init gives up before the first program of the agent's starts. The order matters; each step says why.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
+use wardroom_kernel::{caps, landlock, process};
+use wardroom_model::event::Mechanism;
+use wardroom_model::plan::{AGENT_ID, Access, CellPlan, Limits, LimitsBy};
+
+use crate::error::{At, Fault, Step};
+
+/// Locked memory: what distributions give a user (8 MiB), enough for key agents and too little to hurt.
+const LOCKED_MEMORY: u64 = 8 << 20;
+/// Bytes in POSIX message queues and queued signals: the kernel's own defaults for a user.
+const QUEUED_BYTES: u64 = 819_200;
+
+/// Names and keys: nothing of the host's session is left.
+pub(crate) fn isolate(plan: &CellPlan) -> Result<Mechanism, Fault> {
+    let step = Step::Isolation;
+    process::unshare_cgroup_namespace().at(step, "a control group namespace")?;
+    rustix::system::sethostname(plan.agent.as_str().as_bytes()).at(step, "the host name")?;
+    rustix::process::setsid().at(step, "a session of its own")?;
+    let got = match process::join_new_keyring().at(step, "a keyring of its own")? {
+        true => "own",
+        false => "own (this kernel has no keys)",
+    };
+    Ok(Mechanism { name: "keyring".into(), asked: "own".into(), got: got.into() })
+}
+
+/// Resource limits. They hold for each process and are inherited.
+pub(crate) fn limit(limits: &Limits) -> Result<Vec<Mechanism>, Fault> {
+    let mut wanted = vec![
+        ("core", Resource::Core, 0),
+        ("nofile", Resource::Nofile, limits.descriptors),
+        ("memlock", Resource::Memlock, LOCKED_MEMORY),
+        ("msgqueue", Resource::Msgqueue, QUEUED_BYTES),
+    ];
+    wanted.extend(limits.file_size.map(|size| ("fsize", Resource::Fsize, size)));
+    if limits.by == LimitsBy::RlimitsOnly {
+        // Data, not address space: runtimes reserve far more addresses than they use.
+        wanted.extend(limits.memory.map(|memory| ("data", Resource::Data, memory)));
+        // Counted within the cell's user namespace, so this is a bound of the cell (Linux 5.14).
+        wanted.extend(limits.tasks.map(|tasks| ("nproc", Resource::Nproc, tasks)));
+    }
+    wanted.into_iter().map(|(name, resource, value)| limit_one(name, resource, value)).collect()
+}
+
+fn limit_one(name: &str, resource: Resource, value: u64) -> Result<Mechanism, Fault> {
+    // A host's hard limit that is lower stays: lowering is all that an unprivileged user may do.
+    let value = rustix::process::getrlimit(resource).maximum.map_or(value, |most| most.min(value));
+    let limit = Rlimit { current: Some(value), maximum: Some(value) };
+    rustix::process::setrlimit(resource, limit).at(Step::Limits, name)?;
+    let got = rustix::process::getrlimit(resource);
+    if got != limit {
+        return Err(Fault::said(Step::Check, format!("rlimit {name}: asked {limit:?}, got {got:?}")));
+    }
+    let text = value.to_string();
+    Ok(Mechanism { name: format!("rlimit {name}"), asked: text.clone(), got: text })
+}
+
+/// Becomes the agent, without any capability, for good.
+pub(crate) fn drop_privileges() -> Result<(), Fault> {
+    let step = Step::Privileges;
+    // Needs CAP_SETPCAP, so before the uid changes. The locked secure bits keep the capabilities over that change,
+    // so that the last line drops them by name and not as a side effect.
+    caps::close_bounding_set().at(step, "the bounding set")?;
+    let (uid, gid) = (Uid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).at(step, "the group")?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).at(step, "the user")?;
+    caps::drop_all().at(step, "the capabilities")?;
+    rustix::thread::set_no_new_privs(true).at(step, "no_new_privs")?;
+    hold_on()
+}
+
+/// Not traceable, and dead when the keeper is. Both are reset by a change of credentials, so this comes after the last.
+pub(crate) fn hold_on() -> Result<(), Fault> {
+    let step = Step::Privileges;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).at(step, "not dumpable")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).at(step, "end with the keeper")?;
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// Applies the plan's Landlock rules to init, so that everything it starts shares one domain.
+pub(crate) fn landlock(plan: &CellPlan, level: u32) -> Result<Mechanism, Fault> {
+    let step = Step::Landlock;
+    let mut places = Vec::with_capacity(plan.landlock.len());
+    for rule in &plan.landlock {
+        match rustix::fs::open(&rule.beneath, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            // An optional mount that was left out: what is not there needs no permission.
+            Err(Errno::NOENT) => {}
+            other => places.push((other.at(step, rule.beneath.display().to_string())?, rights(rule.access))),
+        }
+    }
+    let rules: Vec<landlock::Rule<'_, OwnedFd>> = places.iter().map(|(fd, rights)| (fd, *rights)).collect();
+    landlock::restrict(&rules, level).map_err(|error| Fault::said(step, chain(&error)))?;
+    let scopes = if level >= 6 { ", scoped signals and abstract sockets" } else { "" };
+    let asked = format!("level {level}, every right of it{scopes}");
+    Ok(Mechanism { name: "landlock".into(), asked: asked.clone(), got: asked })
+}
+
+fn rights(access: Access) -> landlock::Rights {
+    match access {
+        Access::List => landlock::Rights::List,
+        Access::Read => landlock::Rights::Read,
+        Access::ReadExecute => landlock::Rights::ReadExecute,
+        Access::ReadWriteExecute => landlock::Rights::ReadWriteExecute,
+        Access::Device => landlock::Rights::Device,
+    }
+}
+
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// `/proc/self/status`, opened while it can be, to be read again when everything is in force.
+#[derive(Debug)]
+pub(crate) struct Status(OwnedFd);
+
+impl Status {
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self(rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// Asks the kernel what is in force; any difference is a fault.
+    pub(crate) fn ask(&self) -> Result<Vec<Mechanism>, Fault> {
+        // The whole file is about 1.5 KiB.
+        let mut buffer = [0_u8; 8192];
+        let length =
+            rustix::io::pread(self.0.as_fd(), &mut buffer, 0).at(Step::Check, "/proc/self/status")?;
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+        EXPECTED.iter().map(|(name, key, asked)| expect(&text, name, key, asked)).collect()
+    }
+}
+
+const NO_CAPABILITY: &str = "0000000000000000";
+const IDS: &str = "1000\t1000\t1000\t1000";
+const EXPECTED: &[(&str, &str, &str)] = &[
+    ("user", "Uid", IDS),
+    ("group", "Gid", IDS),
+    ("capabilities effective", "CapEff", NO_CAPABILITY),
+    ("capabilities permitted", "CapPrm", NO_CAPABILITY),
+    ("capabilities inheritable", "CapInh", NO_CAPABILITY),
+    ("capabilities bounding", "CapBnd", NO_CAPABILITY),
+    ("capabilities ambient", "CapAmb", NO_CAPABILITY),
+    ("no_new_privs", "NoNewPrivs", "1"),
+    ("seccomp", "Seccomp", "2"),
+    ("pid 1", "NSpid", "1"),
+];
+
+fn expect(status: &str, name: &str, key: &str, asked: &str) -> Result<Mechanism, Fault> {
+    let got = caps::status_line(status, key).unwrap_or("nothing");
+    if got == asked {
+        Ok(Mechanism { name: name.into(), asked: asked.into(), got: got.into() })
+    } else {
+        Err(Fault::said(Step::Check, format!("{name}: asked {asked:?}, got {got:?}")))
+    }
+}
+
+/// A NUL-terminated copy; bytes after a NUL could never reach the kernel anyway, so such a string is refused.
+pub(crate) fn c_string(bytes: &[u8]) -> Result<CString, Errno> {
+    CString::new(bytes).map_err(|_nul| Errno::INVAL)
+}

@@ -1,0 +1,93 @@
+//! What the keeper and a cell's init say to each other. Both are this program, in the same version, so the encoding is
+//! private to them; no other process ever holds an end of this conversation.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use minicbor::{Decode, Encode};
+use wardroom_kernel::message;
+use wardroom_model::event::Mechanism;
+
+use crate::error::Fault;
+
+/// The keeper to init.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum Request {
+    /// The mapping and the control group are in place: build.
+    #[n(0)]
+    Go,
+    /// Start a program. With four descriptors: the [`Program`] in memory, then its standard input, output and error.
+    #[n(1)]
+    Spawn(#[n(0)] u32),
+    /// Send a signal to the process group of a program that was started.
+    #[n(2)]
+    Signal {
+        #[n(0)]
+        id: u32,
+        #[n(1)]
+        signal: i32,
+    },
+    /// Send a signal to everything in the cell but init.
+    #[n(3)]
+    SignalAll(#[n(0)] i32),
+}
+
+/// A program to start.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Program {
+    #[n(0)]
+    pub(crate) argv: Vec<minicbor::bytes::ByteVec>,
+    #[n(1)]
+    pub(crate) env: Vec<minicbor::bytes::ByteVec>,
+    #[n(2)]
+    pub(crate) directory: minicbor::bytes::ByteVec,
+    #[n(3)]
+    pub(crate) terminal: bool,
+}
+
+/// Init to the keeper.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum Reply {
+    /// A step failed; init ends.
+    #[n(0)]
+    Failed(#[n(0)] Fault),
+    /// The cell stands. With descriptors: the terminals' file system, the listener, the network's sockets.
+    #[n(1)]
+    Built(#[n(0)] Vec<Mechanism>),
+    /// A program did not start.
+    #[n(2)]
+    SpawnFailed {
+        #[n(0)]
+        id: u32,
+        #[n(1)]
+        errno: i32,
+        #[n(2)]
+        what: String,
+    },
+    /// A program that was asked for ended: 0 to 255, or 128 + signal.
+    #[n(3)]
+    Exited {
+        #[n(0)]
+        id: u32,
+        #[n(1)]
+        status: u32,
+    },
+}
+
+/// The longest message: [`Reply::Built`] with some sixty mechanisms of some hundred bytes, with room.
+pub(crate) const LONGEST: usize = 64 * 1024;
+
+pub(crate) fn send<M: Encode<()>>(socket: impl AsFd, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = minicbor::to_vec(message).map_err(|error| io::Error::other(error.to_string()))?;
+    message::send(socket, &bytes, fds)
+}
+
+pub(crate) fn receive<M: for<'b> Decode<'b, ()>>(
+    socket: impl AsFd,
+    buffer: &mut [u8],
+) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+    let Some((length, fds)) = message::receive(socket, buffer)? else { return Ok(None) };
+    let bytes = buffer.get(..length).unwrap_or_default();
+    let message = minicbor::decode(bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(Some((message, fds)))
+}
