@@ -6,8 +6,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 use wardroom_model::AgentName;
 
-use super::table::{self, Table};
-use super::units;
+use super::table::Table;
+use super::{units, value};
 use crate::diagnose::{At, Diagnostic, Report, Span};
 use crate::policy::{Agent, Hours, Outside};
 
@@ -52,7 +52,7 @@ fn command(list: &At<Vec<&Spanned<DeValue<'_>>>>, report: &mut Report) -> Vec<St
         | DeValue::Boolean(_)
         | DeValue::Datetime(_)
         | DeValue::Array(_)
-        | DeValue::Table(_) => table::text("command", item, report).map(|text| text.value),
+        | DeValue::Table(_) => value::text("command", item, report).map(|text| text.value),
     });
     words.collect()
 }

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use wardroom_model::HostPattern;
 use wardroom_model::name::HostNameError;
 
-use super::table::{self, Table};
+use super::table::Table;
+use super::value;
 use crate::diagnose::{At, Diagnostic, Report};
 
 /// A host or a wildcard, in canonical form.
@@ -57,6 +58,17 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
     }
 }
 
+/// Names that a program inside resolves without asking: they mean the cell itself.
+pub(crate) fn not_the_cell_itself(pattern: &At<HostPattern>, report: &mut Report) {
+    let (HostPattern::Exact(name) | HostPattern::Below(name)) = &pattern.value;
+    if name.as_str() == "localhost" || name.as_str().ends_with(".localhost") {
+        let title = format!("`{}` inside a cell is the cell itself", pattern.value);
+        let help =
+            "give the service a name: `host = \"service.internal\"` with `address = \"127.0.0.1:8080\"`";
+        report.push(Diagnostic::new(title, pattern.span.clone(), "can never match").help(help));
+    }
+}
+
 /// No wildcard over a public suffix: `*.com` or `*.github.io` would be names of anyone at all.
 pub(crate) fn no_public_suffix(pattern: &At<HostPattern>, report: &mut Report) {
     let HostPattern::Below(base) = &pattern.value else { return };
@@ -74,7 +86,7 @@ pub(crate) fn ports(table: &mut Table<'_>, report: &mut Report) -> Option<At<BTr
     let list = table.list("ports", report)?;
     let mut found = BTreeSet::new();
     for item in &list.value {
-        let Some(number) = table::integer("ports", item, 1..65_536, report) else { continue };
+        let Some(number) = value::integer("ports", item, 1..65_536, report) else { continue };
         let Ok(port) = u16::try_from(number.value) else { continue };
         if !found.insert(port) {
             report.push(Diagnostic::new(format!("port {port} stands twice"), number.span, "again here"));

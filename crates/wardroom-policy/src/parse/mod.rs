@@ -10,6 +10,7 @@ mod isolation;
 mod network;
 mod table;
 mod units;
+mod value;
 
 use toml::de::DeTable;
 use wardroom_model::RuleRef;

@@ -106,6 +106,7 @@ fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> 
 fn host_target(parts: Parts, report: &mut Report) -> Option<HostTarget> {
     let Parts { host, ports, tls, address, networks, http } = parts;
     let host = host?;
+    hosts::not_the_cell_itself(&host, report);
     hosts::no_public_suffix(&host, report);
     let expectation = tls.as_ref().map_or(TlsExpectation::Name, |tls| tls.value);
     if let (Some(tls), None, TlsExpectation::Raw) = (&tls, &ports, expectation) {

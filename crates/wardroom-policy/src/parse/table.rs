@@ -6,6 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::value::{integer, kind, text, twice, unknown_word, wrong_kind};
 use crate::diagnose::{At, Diagnostic, Report, Span, did_you_mean};
 
 /// A table being read.
@@ -236,87 +237,4 @@ fn as_table<'a>(
     let label = format!("this is {}", kind(value.get_ref()));
     report.push(Diagnostic::new(format!("{name} is a table"), value.span(), label));
     None
-}
-
-/// A text that is not empty and has no control characters.
-pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
-    let DeValue::String(found) = value.get_ref() else {
-        report.push(wrong_kind(key, "a text between quotes", value));
-        return None;
-    };
-    if found.trim().is_empty() {
-        let help = format!("leave `{key}` out, or write something");
-        report.push(Diagnostic::new(format!("`{key}` is empty"), value.span(), "says nothing").help(help));
-        return None;
-    }
-    if let Some(bad) = found.chars().find(|c| c.is_control()) {
-        let title = format!("`{key}` has a control character");
-        report.push(Diagnostic::new(title, value.span(), format!("{bad:?} cannot stand here")));
-        return None;
-    }
-    Some(At { value: found.to_string(), span: value.span() })
-}
-
-/// A whole number within a range.
-pub(crate) fn integer(
-    key: &str,
-    value: &Spanned<DeValue<'_>>,
-    range: Range<u64>,
-    report: &mut Report,
-) -> Option<At<u64>> {
-    let DeValue::Integer(found) = value.get_ref() else {
-        report.push(wrong_kind(key, "a whole number, without quotes", value));
-        return None;
-    };
-    match u64::from_str_radix(found.as_str(), found.radix()) {
-        Ok(number) if range.contains(&number) => Some(At { value: number, span: value.span() }),
-        Ok(_) | Err(_) => {
-            let title = format!("`{key}` is out of range");
-            let label = format!("from {} to {}", range.start, range.end.saturating_sub(1));
-            report.push(Diagnostic::new(title, value.span(), label));
-            None
-        }
-    }
-}
-
-/// A word that is not on a closed list.
-pub(crate) fn unknown_word(
-    key: &str,
-    found: &At<String>,
-    words: impl Iterator<Item = &'static str> + Clone,
-) -> Diagnostic {
-    let known: Vec<String> = words.clone().map(|word| format!("{word:?}")).collect();
-    let label = format!("`{key}` is {}", known.join(" or "));
-    let title = format!("unknown value {:?} for `{key}`", found.value);
-    Diagnostic::new(title, found.span.clone(), label).maybe_help(did_you_mean(&found.value, words))
-}
-
-fn twice(key: &str, found: &[At<String>], report: &mut Report) {
-    for (index, item) in found.iter().enumerate() {
-        let earlier = found.iter().take(index).find(|earlier| earlier.value == item.value);
-        if let Some(earlier) = earlier {
-            let title = format!("{:?} stands twice in `{key}`", item.value);
-            report.push(
-                Diagnostic::new(title, item.span.clone(), "again here")
-                    .related(earlier.span.clone(), "first here"),
-            );
-        }
-    }
-}
-
-fn wrong_kind(key: &str, wanted: &str, value: &Spanned<DeValue<'_>>) -> Diagnostic {
-    let label = format!("this is {}", kind(value.get_ref()));
-    Diagnostic::new(format!("`{key}` is {wanted}"), value.span(), label)
-}
-
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
 }

@@ -199,6 +199,7 @@ fn hosts_and_addresses_have_one_notation() {
         ("host = \"*\"", "a `*` stands only at the start"),
         ("host = \"*.github.io\"", "public suffix"),
         ("host = \"*.co.uk\"", "public suffix"),
+        ("host = \"localhost\"", "is the cell itself"),
         ("host = \"a.net\"\nports = [\"443\"]", "`ports` is a whole number, without quotes"),
         ("host = \"a.net\"\nports = [0]", "out of range"),
         ("host = \"a.net\"\nports = [65536]", "out of range"),
@@ -288,4 +289,22 @@ proptest::proptest! {
         let after = DESIGN.get(start + length..).unwrap_or("");
         drop(Policy::parse("x", &format!("{before}{new}{after}")).map_err(|errors| errors.render(true)));
     }
+}
+
+#[test]
+fn the_manual_s_examples_parse_and_its_mistake_reads_as_it_says() {
+    let manual = include_str!("../../../../docs/policy.md");
+    let blocks: Vec<_> =
+        manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for text in [blocks[0].to_owned(), with(blocks[1])] {
+        let policy =
+            Policy::parse("scout.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        assert_eq!(policy.unsupported(), []);
+    }
+    let shown =
+        Policy::parse("scout.toml", &with("[[network.allow]]\nhots = \"api.example.com\"\n")).unwrap_err();
+    let shown = shown.render(false);
+    let second = shown.split("\n\n").nth(1).unwrap();
+    assert!(manual.contains(second), "{second}");
 }

@@ -50,10 +50,13 @@ pub(crate) fn environment(policy: &Policy, facts: &HostFacts) -> BTreeMap<String
 
 /// The best shell that the system has.
 pub(crate) fn shell(facts: &HostFacts) -> &'static str {
-    // bash reads /etc/bash.bashrc, which is there exactly where bash is on Debian's kin; elsewhere sh will do.
-    let bash = facts.system.get(Path::new("/etc/bash.bashrc"));
-    if matches!(bash, Some(Entry::File | Entry::Symlink(_))) { "/bin/bash" } else { "/bin/sh" }
+    let there =
+        |path: &&&str| matches!(facts.system.get(Path::new(path)), Some(Entry::File | Entry::Symlink(_)));
+    SHELLS.iter().find(there).copied().unwrap_or("/bin/sh")
 }
+
+/// Shells that are better than `/bin/sh`, which every system has.
+pub(crate) const SHELLS: [&str; 2] = ["/bin/bash", "/usr/bin/bash"];
 
 /// A value of the operator's environment goes to an agent only if it is short and printable: a terminal's name is.
 fn is_plain(value: &str) -> bool {

@@ -19,7 +19,8 @@ pub fn survey(etc_names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<PathB
         .filter(|name| has_prefix(name))
         .map(|name| etc_root.join(name));
     let fixed = SYSTEM.iter().map(PathBuf::from).chain(ETC.iter().map(|name| etc_root.join(name)));
-    fixed.chain(versioned).collect::<BTreeSet<_>>().into_iter().collect()
+    let shells = super::environment::SHELLS.iter().map(PathBuf::from);
+    fixed.chain(versioned).chain(shells).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The read-only system, in the order in which it is built: directories first, then what lies in `/etc`.

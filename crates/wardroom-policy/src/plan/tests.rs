@@ -13,6 +13,7 @@ pub(crate) fn host() -> HostFacts {
         ("/usr", Entry::Directory),
         ("/bin", link("usr/bin")),
         ("/sbin", link("usr/sbin")),
+        ("/bin/bash", Entry::File),
         ("/lib", link("usr/lib")),
         ("/lib64", link("usr/lib64")),
         ("/etc/bash.bashrc", Entry::File),

@@ -105,11 +105,7 @@ fn why_answers_for_hosts_addresses_and_paths() {
         assert_eq!(answer.outcome.word(), outcome, "{subject}: {said}");
         assert!(said.contains(wanted), "{subject}: {said}");
     }
-    assert!(
-        why(&policy, "bad.net").rule.is_some_and(|rule| text
-            .lines()
-            .nth(rule.line as usize - 1)
-            .unwrap()
-            .contains("bad.net"))
-    );
+    assert!(why(&policy, "bad.net").rule.is_some_and(|rule| {
+        text.lines().nth(usize::try_from(rule.line).unwrap() - 1).unwrap().contains("bad.net")
+    }));
 }
