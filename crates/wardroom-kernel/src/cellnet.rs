@@ -182,18 +182,23 @@ const SET_LINK: u16 = 19;
 const NEW_ROUTE: u16 = 24;
 const LO: u32 = 1;
 const IFF_UP: u32 = 1;
-/// `RTA_OIF`.
+/// `RTA_DST`, `RTA_OIF`, `RTA_PREFSRC`.
+const DESTINATION: u16 = 1;
 const OUTPUT_DEVICE: u16 = 4;
+const PREFERRED_SOURCE: u16 = 7;
 
 /// `lo` up, and `local default dev lo` for both families. Says whether the kernel has IPv6.
 fn route_everything_to_lo() -> Result<bool, CellNetError> {
     let socket = netlink::open(None).map_err(at("open rtnetlink"))?;
     let mut batch = Batch::default();
     batch.message(SET_LINK, ACK, &link_up(), |_| ());
-    route(&mut batch, AddressFamily::INET);
+    route(&mut batch, AddressFamily::INET, None);
+    for network in GROUPS {
+        route(&mut batch, AddressFamily::INET, Some(network));
+    }
     batch.apply(&socket).map_err(at("route IPv4 to lo"))?;
     let mut batch = Batch::default();
-    route(&mut batch, AddressFamily::INET6);
+    route(&mut batch, AddressFamily::INET6, None);
     match batch.apply(&socket) {
         Ok(()) => Ok(true),
         Err(source) if no_ipv6(&source) => Ok(false),
@@ -218,11 +223,22 @@ fn link_up() -> Vec<u8> {
     header
 }
 
-/// `struct rtmsg`: destination length 0, table local, protocol boot, scope host, type local.
-fn route(batch: &mut Batch, family: AddressFamily) {
+/// Multicast and broadcast, which cannot be their own source as all other addresses are: with loopback's, datagrams to
+/// them reach the wall and are seen there.
+const GROUPS: [([u8; 4], u8); 2] = [([224, 0, 0, 0], 4), ([255, 255, 255, 255], 32)];
+
+/// `struct rtmsg`: table local, protocol boot, scope host, type local. Without a network, the default route.
+fn route(batch: &mut Batch, family: AddressFamily, network: Option<([u8; 4], u8)>) {
     let [family, _] = family.as_raw().to_ne_bytes();
-    let header = [family, 0, 0, 0, 255, 3, 254, 2, 0, 0, 0, 0];
-    batch.message(NEW_ROUTE, CREATE | EXCL | ACK, &header, |a| a.bytes(OUTPUT_DEVICE, &LO.to_ne_bytes()));
+    let length = network.map_or(0, |(_, length)| length);
+    let header = [family, length, 0, 0, 255, 3, 254, 2, 0, 0, 0, 0];
+    batch.message(NEW_ROUTE, CREATE | EXCL | ACK, &header, |a| {
+        a.bytes(OUTPUT_DEVICE, &LO.to_ne_bytes());
+        if let Some((network, _)) = network {
+            a.bytes(DESTINATION, &network);
+            a.bytes(PREFERRED_SOURCE, &Ipv4Addr::LOCALHOST.octets());
+        }
+    });
 }
 
 fn listener(address: SocketAddr) -> io::Result<OwnedFd> {
