@@ -93,11 +93,12 @@ pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> 
     if let Some(cgroup) = &cgroup {
         cgroup.add(init.pid())?;
     }
-    finish(plan, init, ours, cgroup)
+    finish(plan, cgroup, ours, init)
 }
 
-/// Lets init go, and waits for what it says.
-fn finish(plan: &CellPlan, init: Init, control: OwnedFd, cgroup: Option<Cgroup>) -> Result<Cell, CellError> {
+/// Lets init go, and waits for what it says. The parameters are dropped from the last to the first: when this fails,
+/// everything in the cell ends before its control group is removed.
+fn finish(plan: &CellPlan, cgroup: Option<Cgroup>, control: OwnedFd, init: Init) -> Result<Cell, CellError> {
     if let Identity::Range { first } = plan.identity {
         let range = Extent { inside: 0, outside: first, count: RANGE };
         idmap::write(Some(init.pid()), range, range, false)
@@ -112,7 +113,7 @@ fn finish(plan: &CellPlan, init: Init, control: OwnedFd, cgroup: Option<Cgroup>)
         }
     };
     if let Some(cgroup) = &cgroup {
-        mechanisms.extend(cgroup.check(plan)?);
+        mechanisms.extend(cgroup.check()?);
     }
     let Handed { terminals, listener, sockets } = Handed::from(descriptors)?;
     Ok(Cell::new(init, control, terminals, cgroup, Built { mechanisms, listener, sockets }))

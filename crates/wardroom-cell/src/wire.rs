@@ -11,7 +11,7 @@ use wardroom_model::event::Mechanism;
 use crate::error::Fault;
 
 /// The keeper to init.
-#[derive(Debug, Encode, Decode)]
+#[derive(Debug, Clone, Copy, Encode, Decode)]
 pub(crate) enum Request {
     /// The mapping and the control group are in place: build.
     #[n(0)]
