@@ -65,6 +65,14 @@ pub fn allow(file: &str, text: &str, addition: Addition<'_>) -> Result<String, E
     Ok(edited)
 }
 
+/// [`allow`] for a host and perhaps a port.
+///
+/// # Errors
+/// As [`allow`].
+pub fn add_host(file: &str, text: &str, host: &str, port: Option<u16>) -> Result<String, EditError> {
+    allow(file, text, Addition { host, port, raw: false })
+}
+
 fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
     let mut table = Table::new();
     table.decor_mut().set_prefix("\n");

@@ -5,7 +5,8 @@ use wardroom_model::plan::LimitsBy;
 use crate::network::{AllowRule, HostTarget, HttpRule, Target, TlsExpectation};
 use crate::policy::{Files, Isolation, IsolationKind, Outside, Policy, Retention};
 
-/// The policy as sentences, in the order of the file's sections.
+/// The policy as sentences, in the order of the file's sections. What is not yet supported is said as if it were; see
+/// [`Policy::unsupported`].
 #[must_use]
 pub fn explain(policy: &Policy) -> Vec<String> {
     let mut said = vec![who(policy)];
@@ -24,10 +25,6 @@ pub fn explain(policy: &Policy) -> Vec<String> {
         Retention::Forever => "Its ledger is kept for good.".to_owned(),
         Retention::Seconds(seconds) => format!("Its ledger is kept for {}.", span(seconds)),
     });
-    let missing = policy.unsupported.iter();
-    said.extend(
-        missing.map(|item| format!("Not yet supported, so `run` refuses: {} ({}).", item.what, item.at)),
-    );
     said
 }
 

@@ -15,6 +15,7 @@ pub mod templates;
 mod why;
 
 pub use diagnose::{Diagnostic, PolicyErrors};
+pub use edit::{EditError, add_host};
 pub use explain::explain;
 pub use network::{Decision, NetworkPolicy, Permit, TlsExpectation};
 pub use plan::{HostFacts, PlanError, plan};
@@ -22,4 +23,5 @@ pub use policy::{
     Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,
     Overdue, PathRule, Policy, Retention, Unsupported,
 };
+pub use templates::{HereError, TEMPLATES, here_policy, template};
 pub use why::{Answer, why};

@@ -3,6 +3,7 @@
 //! Nothing here has a default for a security setting: where the text is silent, the field says that it is.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 
 use wardroom_model::plan::LimitsBy;
 use wardroom_model::{AgentName, HostName, RuleRef};
@@ -193,6 +194,12 @@ pub struct Unsupported {
     pub at: RuleRef,
     /// What is asked.
     pub what: String,
+}
+
+impl Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.what, self.at)
+    }
 }
 
 impl Policy {

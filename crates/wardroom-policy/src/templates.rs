@@ -3,16 +3,28 @@
 //! A template names the hosts that its agent's vendor documents for the agent itself, and never a package registry's:
 //! what installing needs is the operator's to say.
 
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
 use toml_edit::{Array, value};
 use wardroom_model::AgentName;
 
-/// The templates, by name, with one line about each.
-pub const TEMPLATES: [(&str, &str); 4] = [
-    ("claude-code", "Anthropic's Claude Code"),
-    ("codex", "OpenAI's Codex CLI"),
-    ("open-interpreter", "Open Interpreter with a hosted model"),
-    ("shell", "a shell that reaches nothing"),
-];
+use crate::diagnose::PolicyErrors;
+use crate::policy::Policy;
+
+/// The templates, by name.
+pub const TEMPLATES: [&str; 4] = ["claude-code", "codex", "open-interpreter", "shell"];
+
+/// Why there is no policy for a first try.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HereError {
+    /// A path that no policy can name.
+    #[error("{0:?} is not UTF-8, and a policy is: work in another directory")]
+    Path(PathBuf),
+    /// What was asked for makes no valid policy.
+    #[error("this makes no valid policy")]
+    Policy(#[source] PolicyErrors),
+}
 
 /// A template's text for an agent of this name; `None` for an unknown template.
 #[must_use]
@@ -27,29 +39,30 @@ pub fn template(name: &str, agent: &AgentName) -> Option<String> {
     Some(text.replace("AGENT", agent.as_str()))
 }
 
-/// The policy of `run --here`: one directory, the hosts of the command line, limits that need no control group.
+/// The policy of `run --here`: one directory, the hosts of the command line (`host` or `host:port`), limits that need no
+/// control group.
 ///
-/// The text is what its arguments say; whether that is a valid policy is for [`crate::Policy::parse`] to find.
-#[must_use]
-pub fn here_policy(agent: &AgentName, workspace: &str, hosts: &[String], command: &[String]) -> String {
+/// # Errors
+/// Arguments that make no valid policy: a whole home as workspace, a host that is none.
+pub fn here_policy(
+    agent: &AgentName,
+    workspace: &Path,
+    hosts: &[String],
+    command: &[String],
+) -> Result<String, HereError> {
+    let directory = workspace.to_str().ok_or_else(|| HereError::Path(workspace.to_owned()))?;
     let words: Array = command.iter().collect();
-    let mut text = format!(
+    let command = if words.is_empty() { String::new() } else { format!("command = {}\n", value(words)) };
+    let rules: String = hosts.iter().map(|host| rule(host)).collect();
+    let (name, directory) = (value(agent.as_str()), value(directory));
+    let text = format!(
         "# Made by `wardroom run --here`. Keep it with `--save`.\n\
-         [agent]\nname = {}\n",
-        value(agent.as_str())
+         [agent]\nname = {name}\n{command}\n\
+         [isolation]\nkind = \"cell\"\ntasks = 4096\nlimits = \"rlimits-only\"\n\n\
+         [files]\nworkspace = {directory}\n{rules}"
     );
-    if !words.is_empty() {
-        text.push_str(&format!("command = {}\n", value(words)));
-    }
-    text.push_str(&format!(
-        "\n[isolation]\nkind = \"cell\"\ntasks = 4096\nlimits = \"rlimits-only\"\n\
-         \n[files]\nworkspace = {}\n",
-        value(workspace)
-    ));
-    for host in hosts {
-        text.push_str(&rule(host));
-    }
-    text
+    Policy::parse("--here", &text).map_err(HereError::Policy)?;
+    Ok(text)
 }
 
 /// A rule for `host` or `host:port`.

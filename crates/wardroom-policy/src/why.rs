@@ -4,32 +4,47 @@
 
 mod path;
 
+use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 
-use wardroom_model::{HostName, Outcome, Reason, RuleRef, Verdict};
+use wardroom_model::{HostName, Outcome, Reason, Verdict};
 
 use crate::network::{AllowRule, Decision, Target, TlsExpectation};
 use crate::policy::Policy;
 
-/// The answer to `wardroom why`.
+/// The answer to `wardroom why`: a verdict, and what it means in sentences, the answer first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Allowed or refused; [`Outcome::Observed`] where it exists inside and other walls have their say.
-    pub outcome: Outcome,
-    /// What it means, in sentences, the answer first.
-    pub sentences: Vec<String>,
-    /// The rule that decides; none where the absence of a rule does.
-    pub rule: Option<RuleRef>,
+    verdict: Verdict,
+    sentences: Vec<String>,
 }
 
 impl Answer {
-    fn new(outcome: Outcome, rule: Option<&RuleRef>, sentence: impl Into<String>) -> Self {
-        Self { outcome, sentences: vec![sentence.into()], rule: rule.cloned() }
+    fn new(verdict: Verdict, sentence: impl Into<String>) -> Self {
+        Self { verdict, sentences: vec![sentence.into()] }
     }
 
     fn and(mut self, sentence: impl Into<String>) -> Self {
         self.sentences.push(sentence.into());
         self
+    }
+
+    /// Permitted or not, why, and by which rule.
+    #[must_use]
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn sentences(&self) -> &[String] {
+        &self.sentences
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentences.join("\n"))
     }
 }
 
@@ -82,7 +97,7 @@ fn not_a_subject(subject: &str) -> Answer {
     let sentence = format!(
         "{subject:?} is no host name, address or path; what is no name is never resolved or dialled."
     );
-    Answer::new(Outcome::Refused, None, sentence)
+    Answer::new(Verdict::refused(Reason::NoRule), sentence)
 }
 
 fn host(policy: &Policy, name: &HostName) -> Answer {
@@ -91,7 +106,7 @@ fn host(policy: &Policy, name: &HostName) -> Answer {
         return refused(name.as_str(), &verdict).and(remedy(policy, name, None, &verdict));
     }
     let rules = policy.network.allow().filter(|rule| means(rule, name));
-    let mut answer = Answer::new(Outcome::Allowed, verdict.rule.as_ref(), format!("{name} resolves inside."));
+    let mut answer = Answer::new(verdict, format!("{name} resolves inside."));
     for rule in rules {
         let Target::Host(target) = rule.target() else { continue };
         for port in target.ports() {
@@ -134,13 +149,16 @@ fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
             let rule = permit.verdict().rule.as_ref();
             let by = policy.network.allow().find(|candidate| Some(candidate.at()) == rule);
             let how = by.map(how).unwrap_or_default();
-            Answer::new(Outcome::Allowed, rule, format!("{subject} is permitted{how}."))
+            Answer::new(permit.verdict().clone(), format!("{subject} is permitted{how}."))
         }
         Decision::Denial(verdict) if verdict.reason == Reason::ProgramNotNamed => {
             let by = policy.network.allow().find(|candidate| Some(candidate.at()) == verdict.rule.as_ref());
             let apps = by.map(|rule| rule.apps().join(" or ")).unwrap_or_default();
             let sentence = format!("{subject} is permitted to {apps}, and refused to every other program.");
-            Answer::new(Outcome::Allowed, verdict.rule.as_ref(), sentence)
+            Answer::new(
+                Verdict { outcome: Outcome::Allowed, reason: Reason::RulePermits, rule: verdict.rule },
+                sentence,
+            )
         }
         Decision::Denial(verdict) => {
             let remedy = remedy(policy, name, Some(port), &verdict);
@@ -153,7 +171,7 @@ fn literal(policy: &Policy, address: SocketAddr) -> Answer {
     match policy.network.decide_literal(address, None) {
         Decision::Permit(permit) => {
             let sentence = format!("The literal address {address} is permitted, with any protocol over TCP.");
-            Answer::new(Outcome::Allowed, permit.verdict().rule.as_ref(), sentence)
+            Answer::new(permit.verdict().clone(), sentence)
         }
         Decision::Denial(verdict) => refused(&address.to_string(), &verdict)
             .and("Inside, only addresses that the resolver gave for a permitted name lead anywhere."),
@@ -182,7 +200,7 @@ fn means(rule: &AllowRule, name: &HostName) -> bool {
 }
 
 fn refused(subject: &str, verdict: &Verdict) -> Answer {
-    Answer::new(Outcome::Refused, verdict.rule.as_ref(), format!("{subject} is refused: {}.", verdict.reason))
+    Answer::new(verdict.clone(), format!("{subject} is refused: {}.", verdict.reason))
 }
 
 /// The exact command that would permit it, where a command would.

@@ -102,7 +102,7 @@ pub enum PlanError {
 }
 
 fn list(items: &[Unsupported]) -> String {
-    let items: Vec<_> = items.iter().map(|item| format!("{} ({})", item.what, item.at)).collect();
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
     items.join("; ")
 }
 

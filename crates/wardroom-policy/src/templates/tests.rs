@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wardroom_model::AgentName;
 
@@ -17,7 +17,7 @@ fn parse(text: &str) -> Policy {
 
 #[test]
 fn every_template_parses_plans_and_explains_itself() {
-    for (name, _) in TEMPLATES {
+    for name in TEMPLATES {
         let policy = parse(&template(name, &scout()).unwrap());
         assert_eq!(policy.name(), &scout());
         assert_eq!(policy.unsupported(), [], "{name}");
@@ -33,7 +33,7 @@ fn the_policy_of_a_first_try_is_what_its_arguments_say() {
     let hosts = ["api.example.com".to_owned(), "git.example.com:22".to_owned()];
     let command = ["claude".to_owned(), "-p \"x\"\n'''".to_owned()];
     let workspace = "/srv/a \"b\" \\c";
-    let policy = parse(&here_policy(&scout(), workspace, &hosts, &command));
+    let policy = parse(&here_policy(&scout(), Path::new(workspace), &hosts, &command).unwrap());
     assert_eq!(policy.agent().command.as_deref(), Some(&command[..]));
     assert_eq!(policy.files().workspace.as_ref().unwrap().path, workspace);
     let mut facts = host();
@@ -41,7 +41,9 @@ fn the_policy_of_a_first_try_is_what_its_arguments_say() {
     plan(&policy, &facts).unwrap();
     let name = wardroom_model::HostName::parse("api.example.com").unwrap();
     assert!(matches!(policy.network().decide(&name, 443, None), Decision::Permit(_)));
-    assert!(Policy::parse("x", &here_policy(&scout(), "/", &[], &[])).is_err());
+    for (workspace, host) in [("/", "a.net"), ("/srv/a", "*.com"), ("/srv/a", "a.net\"\nx=1")] {
+        assert!(here_policy(&scout(), Path::new(workspace), &[host.to_owned()], &[]).is_err());
+    }
 }
 
 #[test]
@@ -92,20 +94,21 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ),
         ("/home/op/.ssh/id_rsa", "refused", "It is sensitive (SSH keys"),
         ("/etc/shadow", "refused", "does not exist inside"),
-        ("/usr/bin/ls", "seen", "the agent may read it and run it, not write"),
+        ("/usr/bin/ls", "allowed", "the agent may read it and run it, not write"),
         ("/usr/../etc/shadow", "refused", "does not exist inside"),
-        ("/etc/passwd", "seen", "is made for the cell"),
-        ("/home/agent/x", "seen", "the agent's own home"),
-        ("/run/docker.sock", "seen", "control of the host's containers"),
+        ("/etc/passwd", "allowed", "is made for the cell"),
+        ("/home/agent/x", "allowed", "the agent's own home"),
+        ("/run/lock", "allowed", "memory of the cell's own"),
+        ("/run/docker.sock", "refused", "control of the host's containers"),
         ("/sys/kernel", "refused", "does not exist inside"),
     ];
     for (subject, outcome, wanted) in cases {
         let answer = why(&policy, subject);
-        let said = answer.sentences.join(" ");
-        assert_eq!(answer.outcome.word(), outcome, "{subject}: {said}");
+        let said = answer.to_string().replace('\n', " ");
+        assert_eq!(answer.verdict().outcome.word(), outcome, "{subject}: {said}");
         assert!(said.contains(wanted), "{subject}: {said}");
     }
-    assert!(why(&policy, "bad.net").rule.is_some_and(|rule| {
+    assert!(why(&policy, "bad.net").verdict().rule.as_ref().is_some_and(|rule| {
         text.lines().nth(usize::try_from(rule.line).unwrap() - 1).unwrap().contains("bad.net")
     }));
 }

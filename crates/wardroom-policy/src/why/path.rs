@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use wardroom_model::Outcome;
 use wardroom_model::plan::sensitive_means;
+use wardroom_model::{Outcome, Reason, Verdict};
 
 use super::Answer;
 use crate::plan::{HOME, WORKSPACE, is_generated, is_system, normal};
@@ -32,8 +32,12 @@ fn inside(policy: &Policy, subject: &str) -> Option<Answer> {
             return Some(given(&path, &seen.to_string_lossy(), rule, does));
         }
     }
+    if path.starts_with("/run") && sensitive::why(&path.to_string_lossy()).is_some() {
+        return None;
+    }
     let sentence = of_the_cell(&path)?;
-    Some(Answer::new(Outcome::Observed, None, format!("{} {sentence}.", path.display())))
+    let nature = Verdict { outcome: Outcome::Allowed, reason: Reason::WallsDecide, rule: None };
+    Some(Answer::new(nature, format!("{} {sentence}.", path.display())))
 }
 
 /// What every cell has.
@@ -80,7 +84,7 @@ fn given(path: &Path, seen: &str, rule: &PathRule, does: &str) -> Answer {
     let outside = outside.to_string_lossy();
     let sentence =
         format!("{} is your {}: the agent may {does} it.", path.display(), outside.trim_end_matches('/'));
-    Answer::new(Outcome::Allowed, Some(&rule.at), sentence)
+    Answer::new(permitted(rule), sentence)
 }
 
 /// A path of the host's: seen under another name, or not there.
@@ -100,13 +104,17 @@ fn outside(files: &Files, subject: &str) -> Answer {
                 "{subject} is seen inside as {}: the agent may {does} it.",
                 seen.trim_end_matches('/')
             );
-            Answer::new(Outcome::Allowed, Some(&rule.at), sentence)
+            Answer::new(permitted(rule), sentence)
         }
         None => {
             let sentence = format!("{subject} does not exist inside: no rule under `[files]` gives it.");
-            Answer::new(Outcome::Refused, None, sentence)
+            Answer::new(Verdict::refused(Reason::NoRule), sentence)
         }
     }
+}
+
+fn permitted(rule: &PathRule) -> Verdict {
+    Verdict { outcome: Outcome::Allowed, reason: Reason::RulePermits, rule: Some(rule.at.clone()) }
 }
 
 fn seen_as(rule: &PathRule) -> PathBuf {
