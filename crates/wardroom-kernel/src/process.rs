@@ -321,6 +321,25 @@ pub fn place_descriptor(from: &OwnedFd, to: RawFd) -> io::Result<()> {
     }
 }
 
+/// Takes ownership of a descriptor that this process was started with, and closes it at the next exec.
+///
+/// To be called once for a number: whoever started us gave it to us under that number, and nothing here owns it yet.
+/// The standard streams are never handed over this way.
+///
+/// # Errors
+/// `EBADF` where nothing is open under this number, `EINVAL` for a standard stream.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: `fcntl` with F_SETFD takes plain numbers; it fails where nothing is open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and by the contract above nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -185,6 +185,9 @@ pub(crate) struct Allow {
     /// A port other than 443.
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// Any protocol over TCP, not only TLS.
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 /// `verify`.

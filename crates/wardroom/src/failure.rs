@@ -1,6 +1,6 @@
 //! Failures as the operator meets them: one clear message with a remedy, and an exit code of its own.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use wardroom_model::exit::Exit;
 
@@ -24,8 +24,14 @@ impl Failure {
 
     /// Says it on stderr, once, and gives the exit code.
     pub(crate) fn tell(&self) -> u8 {
-        screen::talk(&format!("wardroom: {:#}", self.cause));
+        screen::talk(&format!("wardroom: {self}"));
         self.exit.code()
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.cause)
     }
 }
 

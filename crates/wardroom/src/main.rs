@@ -4,7 +4,9 @@
 mod cli;
 mod clock;
 mod commands;
+mod demo;
 mod failure;
+mod keeper;
 mod places;
 mod screen;
 

@@ -48,6 +48,11 @@ impl Places {
         &self.state
     }
 
+    /// The directory of the keepers' sockets.
+    pub(crate) fn run(&self) -> &Path {
+        &self.run
+    }
+
     /// The host's signing key and its public half.
     pub(crate) fn keys(&self) -> PathBuf {
         self.state.join("keys")
@@ -60,6 +65,7 @@ impl Places {
             policy: self.agents.join(format!("{name}.toml")),
             home: state.join("home"),
             ledger: state.join("ledger"),
+            rings: state.join("rings"),
             lock: state.join("lock"),
             control: self.run.join(format!("{name}.sock")),
             state,
@@ -78,6 +84,8 @@ pub(crate) struct AgentPlaces {
     pub(crate) home: PathBuf,
     /// The ledger, the scribe's own.
     pub(crate) ledger: PathBuf,
+    /// Through which records reach the ledger; the keeper's own.
+    pub(crate) rings: PathBuf,
     /// Held while the agent runs.
     pub(crate) lock: PathBuf,
     /// Where its keeper listens for the operator.

@@ -18,3 +18,8 @@ pub(crate) fn talk(line: &str) {
 pub(crate) fn is_for_people() -> bool {
     io::stdout().is_terminal()
 }
+
+/// Whether talk is read by a person.
+pub(crate) fn talks_to_people() -> bool {
+    io::stderr().is_terminal()
+}

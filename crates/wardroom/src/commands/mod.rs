@@ -1,0 +1,47 @@
+//! The operator's commands, one file a family.
+
+mod exec;
+mod ledger;
+mod log;
+pub(crate) mod policy;
+mod run;
+
+use std::io;
+
+use clap::CommandFactory;
+use wardroom_model::AgentName;
+use wardroom_model::exit::Exit;
+
+use crate::cli::{Cli, Command};
+use crate::failure::{Done, Failure, OrExit};
+use crate::places::Places;
+use crate::{demo, keeper};
+
+/// Does what was asked.
+pub(crate) fn perform(cli: Cli) -> Done {
+    let places = || Places::find(cli.base.as_deref());
+    match cli.command {
+        Command::Role(role) => keeper::play(&role),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut io::stdout());
+            Ok(0)
+        }
+        Command::Demo(asked) => demo::show(&asked),
+        Command::New(asked) => policy::new(&places()?, &asked),
+        Command::Check(asked) => policy::check(&places()?, &asked),
+        Command::Why(asked) => policy::why(&places()?, &asked),
+        Command::Allow(asked) => policy::allow(&places()?, &asked),
+        Command::Run(asked) => run::run(&places()?, &asked),
+        Command::Exec(asked) => exec::exec(&places()?, &asked),
+        Command::Ps(asked) => exec::ps(&places()?, &asked),
+        Command::Stop(asked) => exec::stop(&places()?, &asked),
+        Command::Log(asked) => log::log(&places()?, &asked),
+        Command::Verify(_) => Err(Failure::new(Exit::Internal, "not built")),
+        Command::Ledger(asked) => ledger::ledger(&places()?, &asked),
+    }
+}
+
+/// An agent's name as typed.
+pub(crate) fn agent_name(text: &str) -> Result<AgentName, Failure> {
+    AgentName::parse(text).or_exit(Exit::Usage)
+}

@@ -1,0 +1,161 @@
+//! `new`, `check`, `why` and `allow`: the policy file, from its first line to its last edit.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use wardroom_model::Outcome;
+use wardroom_model::exit::Exit;
+use wardroom_policy::Policy;
+use wardroom_policy::edit::{self, Addition};
+use wardroom_policy::templates::{TEMPLATES, template};
+
+use super::agent_name;
+use crate::cli;
+use crate::failure::{Done, Failure, OrExit};
+use crate::keeper::{known_agents, policy_file};
+use crate::places::Places;
+use crate::screen;
+
+/// A policy with where it came from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The file; none for `--here`.
+    pub(crate) file: Option<PathBuf>,
+    /// The text, as read.
+    pub(crate) text: String,
+    /// What it says.
+    pub(crate) policy: Policy,
+}
+
+impl Source {
+    /// Parses a policy's text, with every mistake in one message.
+    pub(crate) fn parse(file: Option<PathBuf>, text: String) -> Result<Self, Failure> {
+        let shown = file.as_ref().map_or_else(|| "--here".to_owned(), |file| file.display().to_string());
+        match Policy::parse(&shown, &text) {
+            Ok(policy) => Ok(Self { file, text, policy }),
+            Err(errors) => {
+                let rendered = errors.render(screen::talks_to_people());
+                Err(Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end())))
+            }
+        }
+    }
+
+    /// The file as the records name it.
+    pub(crate) fn shown(&self) -> String {
+        self.policy.file().to_owned()
+    }
+}
+
+/// Reads and parses a policy file.
+pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
+    let source = Source::parse(Some(file.to_owned()), policy_file::read(file)?)?;
+    let named = source.policy.name().as_str();
+    if file.file_stem().is_some_and(|stem| stem != named) {
+        let why = format!("{} is the policy of an agent called {named}; the file must be {named}.toml", file.display());
+        return Err(Failure::new(Exit::Policy, why));
+    }
+    Ok(source)
+}
+
+/// Writes a new policy file, never over an old one.
+pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
+    let write = || -> anyhow::Result<()> {
+        let directory = file.parent().context("a policy file lies in a directory")?;
+        DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        let mut made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(file)?;
+        made.write_all(text.as_bytes())?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)
+}
+
+/// Writes a policy from a template.
+pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
+    let name = agent_name(&asked.name)?;
+    let known = TEMPLATES.map(|(template, about)| format!("{template} ({about})")).join(", ");
+    let text = template(&asked.template, &name)
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("there is no template {:?}; there are: {known}", asked.template)))?;
+    let file = places.agent(&name).policy;
+    save(&file, &text)?;
+    screen::data(&file.display().to_string());
+    screen::talk(&format!("Edit it, then: wardroom check {name}, wardroom run {name}"));
+    Ok(0)
+}
+
+/// Says what is wrong with a policy, or what it means.
+pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
+    let files = match &asked.subject {
+        Some(subject) if subject.contains('/') || Path::new(subject).extension().is_some() => vec![PathBuf::from(subject)],
+        Some(name) => vec![places.agent(&agent_name(name)?).policy],
+        None => known_agents(places),
+    };
+    if files.is_empty() {
+        return Err(Failure::new(Exit::NoSuchAgent, format!("no policies in {}", places.agents().display())));
+    }
+    let mut code = 0;
+    for file in files {
+        let checked = policy_file::read(&file).and_then(|text| Source::parse(Some(file.clone()), text));
+        match checked {
+            Ok(source) => say_meaning(&source),
+            Err(failure) => code = failure.tell(),
+        }
+    }
+    Ok(code)
+}
+
+fn say_meaning(source: &Source) {
+    screen::data(&format!("{}:", source.shown()));
+    for sentence in wardroom_policy::explain(&source.policy) {
+        screen::data(&format!("  {sentence}"));
+    }
+    for missing in source.policy.unsupported() {
+        screen::data(&format!("  not yet supported, so `run` will refuse: {} ({})", missing.what, missing.at));
+    }
+}
+
+/// Answers for one host, address or path, with the rule that decides.
+pub(super) fn why(places: &Places, asked: &cli::Why) -> Done {
+    let source = load(&places.agent(&agent_name(&asked.name)?).policy)?;
+    let answer = wardroom_policy::why(&source.policy, &asked.subject);
+    for sentence in &answer.sentences {
+        screen::data(sentence);
+    }
+    if let Some(rule) = &answer.rule {
+        screen::data(&format!("rule: {rule}"));
+    }
+    Ok(if answer.outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
+}
+
+/// Permits one more host: the file keeps its comments and layout, and the change is shown.
+pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
+    let name = agent_name(&asked.name)?;
+    let file = places.agent(&name).policy;
+    let before = load(&file)?;
+    let addition = Addition { host: &asked.host, port: asked.port, raw: asked.raw };
+    let text = edit::allow(&before.shown(), &before.text, addition).or_exit(Exit::Policy)?;
+    replace(&file, &text).with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)?;
+    show_added(&before.text, &text);
+    screen::talk(&format!("{} now permits {}; a running {name} has it within a second", file.display(), asked.host));
+    Ok(0)
+}
+
+/// Shows the lines that an edit added: those between what both texts begin and end with.
+fn show_added(before: &str, after: &str) {
+    let shared = before.lines().zip(after.lines()).take_while(|(a, b)| a == b).count();
+    let added = after.lines().count() - before.lines().count().min(after.lines().count());
+    for line in after.lines().skip(shared).take(added) {
+        screen::data(&format!("+ {line}"));
+    }
+}
+
+/// Replaces a file whole: a reader sees the old text or the new one, never half.
+fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
+    let beside = file.with_extension("toml.new");
+    fs::write(&beside, text)?;
+    fs::set_permissions(&beside, fs::metadata(file)?.permissions())?;
+    fs::rename(&beside, file)?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `run`: an agent by its policy file, or `--here` by a policy that the command line makes.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::Context;
+use wardroom_model::AgentName;
+use wardroom_model::exit::Exit;
+use wardroom_policy::templates::here_policy;
+
+use super::{agent_name, policy};
+use crate::cli;
+use crate::failure::{Done, Failure, OrExit};
+use crate::keeper::{self, RunRequest, Streams};
+use crate::places::Places;
+use crate::screen;
+
+/// Runs an agent until its command ends, and returns the command's exit status.
+pub(super) fn run(places: &Places, asked: &cli::Run) -> Done {
+    let source = match &asked.name {
+        Some(name) => policy::load(&places.agent(&agent_name(name)?).policy)?,
+        None => here(places, asked)?,
+    };
+    let request = RunRequest {
+        command: words(&asked.command),
+        mounts: Vec::new(),
+        streams: Streams::Operator,
+        action: command_line(),
+        source,
+    };
+    keeper::run(places, request)
+}
+
+/// The policy of `--here`: the current directory as workspace, an agent named after it.
+fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
+    let workspace = std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
+    let name = named_after(&workspace)?;
+    let file = places.agent(&name).policy;
+    if file.exists() {
+        let why = format!("{} exists already: run it with `wardroom run {name}`, or work in another directory", file.display());
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let workspace = workspace.to_str().ok_or_else(|| Failure::new(Exit::Usage, "this directory's name is not UTF-8"))?;
+    let text = here_policy(&name, workspace, &asked.allow, &command);
+    screen::talk(&format!("wardroom: this directory's policy (keep it with --save):\n\n{}\n", text.trim_end()));
+    if !asked.save {
+        return policy::Source::parse(None, text);
+    }
+    policy::save(&file, &text)?;
+    screen::talk(&format!("wardroom: saved as {}", file.display()));
+    policy::load(&file)
+}
+
+/// An agent's name from a directory's: what does not fit becomes a hyphen.
+fn named_after(directory: &Path) -> Result<AgentName, Failure> {
+    let base = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let fitting: String = base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
+    let trimmed = fitting.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
+    AgentName::parse(trimmed)
+        .with_context(|| format!("{} gives no name for an agent; make a policy with `wardroom new NAME`", directory.display()))
+        .or_exit(Exit::Usage)
+}
+
+fn words(command: &[OsString]) -> Vec<Vec<u8>> {
+    command.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// How the operator called us, for the record.
+pub(crate) fn command_line() -> Vec<u8> {
+    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.as_bytes().to_vec()).collect();
+    [b"wardroom".to_vec(), words.join(&b' ')].join(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_named_after_its_directory() {
+        for (directory, name) in [("/home/x/My Project", "my-project"), ("/srv/2024-triage", "triage"), ("/a/b_c.d", "b-c-d")] {
+            assert_eq!(named_after(Path::new(directory)).unwrap().as_str(), name);
+        }
+        assert!(named_after(Path::new("/")).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! What a plan must know of this host. Looked up here, decided in the policy crate.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::{CellPlan, Identity};
+use wardroom_policy::plan::{Entry, PASSED, Resolved, survey, wanted_paths};
+use wardroom_policy::{HostFacts, Policy};
+
+use crate::failure::{Failure, OrExit};
+use crate::places::{self, AgentPlaces, Places};
+
+/// Plans an agent's cell for this host.
+pub(super) fn plan(places: &Places, agent: &AgentPlaces, policy: &Policy, request: Asked) -> Result<CellPlan, Failure> {
+    let operator_home = match request.identity {
+        Identity::Operator { .. } => Some(places::home()?),
+        Identity::Range { .. } => None,
+    };
+    let wanted = wanted_paths(policy, operator_home.as_deref()).or_exit(Exit::Policy)?;
+    let facts = HostFacts {
+        identity: request.identity,
+        agent_home: agent.home.clone(),
+        own: own(places),
+        system: system(&root(policy, operator_home.as_deref())),
+        resolved: wanted.into_iter().map(|path| (path.clone(), resolve(&path))).collect(),
+        environment: environment(),
+        landlock_abi: wardroom_kernel::landlock::level(),
+        command: request.command,
+        operator_home,
+    };
+    wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
+}
+
+/// What a run adds to its policy.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// The users of the cell.
+    pub(super) identity: Identity,
+    /// The command in place of the policy's.
+    pub(super) command: Option<Vec<Vec<u8>>>,
+}
+
+/// Wardroom's own directories: never given to an agent.
+fn own(places: &Places) -> Vec<PathBuf> {
+    [places.agents(), places.state(), places.run()].into_iter().filter_map(|path| fs::canonicalize(path).ok()).collect()
+}
+
+/// The root directory of the system that the cell sees: the policy's, or this host's.
+fn root(policy: &Policy, operator_home: Option<&Path>) -> PathBuf {
+    let Some(rule) = &policy.isolation().root else { return PathBuf::from("/") };
+    match (rule.path.strip_prefix("~/"), operator_home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        (Some(_), None) | (None, _) => PathBuf::from(&rule.path),
+    }
+}
+
+/// What there is beneath a system's root of all that a plan may use.
+fn system(root: &Path) -> BTreeMap<PathBuf, Entry> {
+    let etc = fs::read_dir(root.join("etc")).into_iter().flatten().flatten();
+    let names = etc.filter_map(|entry| entry.file_name().into_string().ok());
+    let beneath = |path: &Path| entry(&root.join(path.strip_prefix("/").unwrap_or(path)));
+    survey(names).into_iter().filter_map(|path| Some((path.clone(), beneath(&path)?))).collect()
+}
+
+fn entry(path: &Path) -> Option<Entry> {
+    let found = fs::symlink_metadata(path).ok()?;
+    match found.file_type() {
+        kind if kind.is_dir() => Some(Entry::Directory),
+        kind if kind.is_file() => Some(Entry::File),
+        kind if kind.is_symlink() => fs::read_link(path).ok().map(Entry::Symlink),
+        _ => None,
+    }
+}
+
+fn resolve(path: &Path) -> Resolved {
+    let looked = fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|found| (real, found)));
+    match looked {
+        Ok((real, found)) if found.is_dir() => Resolved::Directory(real),
+        Ok((real, found)) if found.is_file() => Resolved::File(real),
+        Ok(_) => Resolved::Unusable("it is neither a file nor a directory".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Resolved::Missing,
+        Err(error) => Resolved::Unusable(error.to_string()),
+    }
+}
+
+/// What of the operator's environment may come along. A value that is not text stays behind.
+fn environment() -> BTreeMap<String, String> {
+    PASSED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+}

@@ -1,0 +1,80 @@
+//! The keeper: the supervisor of one agent. It starts scribe, cell and gate, watches over them, answers the operator,
+//! and ends them in reverse. It never parses a byte that the agent wrote, beyond what the guard reads with bounds.
+
+mod facts;
+mod gate;
+mod guard;
+mod operator;
+mod play;
+mod policy_change;
+pub(crate) mod policy_file;
+mod processes;
+pub(crate) mod protocol;
+mod roles;
+mod scribe;
+mod start;
+mod state;
+mod supervise;
+pub(crate) mod terminal;
+
+use std::os::fd::OwnedFd;
+
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::Mount;
+
+use crate::commands::policy::Source;
+use crate::failure::{Done, Failure};
+use crate::places::Places;
+use crate::screen;
+
+pub(crate) use play::play;
+pub(crate) use roles::run_apart;
+pub(crate) use state::known_agents;
+
+/// A run that is asked for.
+#[derive(Debug)]
+pub(crate) struct RunRequest {
+    /// The policy.
+    pub(crate) source: Source,
+    /// The command in place of the policy's; empty for the policy's own.
+    pub(crate) command: Vec<Vec<u8>>,
+    /// What is mounted besides the policy's; for Wardroom's own probes only.
+    pub(crate) mounts: Vec<Mount>,
+    /// Where the command reads and writes.
+    pub(crate) streams: Streams,
+    /// The operator's command line, for the record.
+    pub(crate) action: Vec<u8>,
+}
+
+/// Where a command reads and writes.
+#[derive(Debug)]
+pub(crate) enum Streams {
+    /// The operator's own streams; what of them is a terminal is replaced by one of the cell's.
+    Operator,
+    /// These.
+    Given([OwnedFd; 3]),
+}
+
+/// Runs an agent until its command ends, and returns the command's status.
+pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
+    let policy = &request.source.policy;
+    if !policy.unsupported().is_empty() {
+        let what: Vec<_> = policy.unsupported().iter().map(|missing| format!("  {} ({})", missing.what, missing.at)).collect();
+        return Err(Failure::new(Exit::Policy, format!("the policy asks for what is not yet supported:\n{}", what.join("\n"))));
+    }
+    let name = policy.name().clone();
+    let agent = places.agent(&name);
+    let identity = state::prepare(places, &agent)?;
+    let _lock = state::lock(&agent, name.as_str())?;
+    let asked = facts::Asked { identity, command: (!request.command.is_empty()).then(|| request.command.clone()) };
+    let mut plan = facts::plan(places, &agent, policy, asked)?;
+    plan.mounts.extend(request.mounts.iter().cloned());
+    let crew = start::start(places, &agent, &plan, &request)?;
+    let ended = supervise::supervise(crew, &agent, &plan, request);
+    if let Err(error) = std::fs::remove_file(&agent.control)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        screen::talk(&format!("wardroom: {} could not be removed: {error}", agent.control.display()));
+    }
+    ended
+}

@@ -1,0 +1,194 @@
+//! The operator's calls to a running agent's keeper.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::{Signal, geteuid};
+use wardroom_cell::{Spawn, SpawnId};
+use wardroom_model::Event;
+use wardroom_model::bytes::Captured;
+use wardroom_model::event::Operator;
+use wardroom_model::plan::CellPlan;
+
+use super::protocol::{Answer, Line, Request};
+use super::start::Crew;
+use super::supervise::environment;
+use crate::clock;
+use crate::places::AgentPlaces;
+use crate::screen;
+
+/// The most calls at once; an operator has a few terminals open.
+const MOST: usize = 64;
+/// How long a caller may hold the keeper up, once it has begun to say something or is to hear an answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Everybody who is calling.
+#[derive(Debug)]
+pub(super) struct Operators {
+    listener: OwnedFd,
+    calls: BTreeMap<u64, Call>,
+    next: u64,
+    since: u64,
+    command: String,
+}
+
+/// One caller: asking, waiting for a command's end, or waiting for the cell's.
+#[derive(Debug)]
+struct Call {
+    line: Line,
+    uid: u32,
+    waits_for: Option<SpawnId>,
+}
+
+impl Operators {
+    /// Listens where the operator's commands call.
+    pub(super) fn listen(agent: &AgentPlaces, plan: &CellPlan) -> anyhow::Result<Self> {
+        let at = &agent.control;
+        let listener = Line::answer_at(at).with_context(|| format!("cannot listen at {}", at.display()))?;
+        let command = Captured::path(&plan.command.join(&b' ')).to_string();
+        let since = u64::try_from(clock::now().as_nanosecond())?;
+        Ok(Self { listener, calls: BTreeMap::new(), next: 0, since, command })
+    }
+
+    /// Readable when somebody calls.
+    pub(super) fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// The lines on which something may be said.
+    pub(super) fn conversations(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>)> {
+        self.calls.iter().map(|(id, call)| (*id, call.line.as_fd()))
+    }
+
+    /// Takes a call, if it is the operator's.
+    pub(super) fn accept(&mut self) {
+        match self.take() {
+            Ok(call) => {
+                self.calls.insert(self.next, call);
+                self.next += 1;
+            }
+            Err(error) => screen::talk(&format!("wardroom: a call was not taken: {error:#}")),
+        }
+    }
+
+    fn take(&self) -> anyhow::Result<Call> {
+        let socket = accept_with(&self.listener, SocketFlags::CLOEXEC)?;
+        let caller = socket_peercred(&socket)?;
+        if caller.uid != geteuid() && !caller.uid.is_root() {
+            bail!("user {} is not this agent's operator", caller.uid.as_raw());
+        }
+        if self.calls.len() >= MOST {
+            bail!("too many calls at once");
+        }
+        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+        Ok(Call { line: Line::accepted(socket), uid: caller.uid.as_raw(), waits_for: None })
+    }
+
+    /// Hears a caller out. True when the cell is to be ended.
+    pub(super) fn converse(&mut self, id: u64, crew: &mut Crew, plan: &CellPlan) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return false };
+        let heard = call.line.hear::<Request>();
+        let answered = match heard {
+            Ok(Some((Request::Status, _))) => {
+                let running = Answer::Running { keeper: std::process::id(), since: self.since, command: self.command.clone() };
+                call.line.say(&running, &[]).map_err(Into::into)
+            }
+            Ok(Some((Request::Stop, _))) => {
+                let recorded = record(crew, call.uid, b"stop");
+                if recorded.is_ok() {
+                    return true;
+                }
+                recorded
+            }
+            Ok(Some((Request::Exec { command, terminal, term }, streams))) => {
+                let argv = command.into_iter().map(Into::into).collect();
+                let asked = Asked { argv, terminal, term, streams };
+                exec(call, asked, crew, plan).or_else(|error| Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?))
+            }
+            Ok(None) | Err(_) => {
+                self.hang_up(id, crew);
+                return false;
+            }
+        };
+        if let Err(error) = answered {
+            screen::talk(&format!("wardroom: a caller could not be answered: {error:#}"));
+            self.hang_up(id, crew);
+        }
+        false
+    }
+
+    /// A caller is gone; what it started is told, as by a terminal that hangs up.
+    fn hang_up(&mut self, id: u64, crew: &Crew) {
+        let started = self.calls.remove(&id).and_then(|call| call.waits_for);
+        if let Some(id) = started {
+            // A cell that is gone needs no signal.
+            if crew.cell.signal(id, Signal::HUP).is_err() {}
+        }
+    }
+
+    /// A command ended: whoever waits for it hears its status.
+    pub(super) fn ended(&mut self, id: SpawnId, status: u32) {
+        self.answer(id, &Answer::Ended { status });
+    }
+
+    /// A command could not be started: its caller hears why. Its end follows.
+    pub(super) fn refuse(&mut self, id: SpawnId, why: &str) {
+        for call in self.calls.values().filter(|call| call.waits_for == Some(id)) {
+            // The command's end is said as well; a caller that is gone shows as such there.
+            if call.line.say(&Answer::Refused { why: why.to_owned() }, &[]).is_err() {}
+        }
+    }
+
+    fn answer(&mut self, id: SpawnId, answer: &Answer) {
+        self.calls.retain(|_, call| {
+            let meant = call.waits_for == Some(id);
+            // Whether or not the caller still listens, the call is over.
+            if meant && call.line.say(answer, &[]).is_err() {}
+            !meant
+        });
+    }
+
+    /// The cell is gone: every caller hears it by the end of its line.
+    pub(super) fn farewell(self, status: u32) {
+        for call in self.calls.values() {
+            if call.waits_for.is_some() && call.line.say(&Answer::Ended { status }, &[]).is_err() {}
+        }
+    }
+}
+
+/// A command to run inside.
+struct Asked {
+    argv: Vec<Vec<u8>>,
+    terminal: bool,
+    term: Option<String>,
+    streams: Vec<OwnedFd>,
+}
+
+fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyhow::Result<()> {
+    let Asked { argv, terminal, term, streams } = asked;
+    let shown = [b"exec ".to_vec(), argv.join(&b' ')].concat();
+    record(crew, call.uid, &shown)?;
+    let stdio = if terminal {
+        let pair = crew.cell.open_terminal(None)?;
+        call.line.say(&Answer::Terminal, &[pair.outside.as_fd()])?;
+        [pair.inside.try_clone()?, pair.inside.try_clone()?, pair.inside]
+    } else {
+        streams.try_into().ok().context("stdin, stdout and stderr must come with the request")?
+    };
+    let env = environment(plan, term.as_deref().filter(|term| term.len() < 64 && term.bytes().all(|b| b.is_ascii_graphic())));
+    let id = crew.cell.spawn(Spawn { argv, env, directory: plan.directory.clone(), stdio, terminal })?;
+    call.waits_for = Some(id);
+    Ok(())
+}
+
+/// Whatever an operator does with an agent is on its record first.
+fn record(crew: &Crew, uid: u32, action: &[u8]) -> anyhow::Result<()> {
+    let action = Captured::cut(action, 16 * 1024);
+    let _receipt = crew.handoff.record(&Event::Operator(Operator { uid, action }))?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! This binary in one of its roles. A role gets descriptors from the keeper, by number, and nothing else.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use wardroom_gate::{GateSetup, Resolvers};
+use wardroom_kernel::cellnet::GateSockets;
+use wardroom_kernel::process::inherited;
+use wardroom_model::exit::Exit;
+use wardroom_scribe::{Handoff, Producer, ScribeSetup};
+
+use crate::cli;
+use crate::demo;
+use crate::failure::{Done, OrExit};
+
+/// Plays a role until it is over.
+pub(crate) fn play(role: &cli::Role) -> Done {
+    let played = match role.name.as_str() {
+        "scribe" => scribe(&role.arguments),
+        "gate" => gate(&role.arguments),
+        "sample-agent" => demo::agent::work(),
+        other => Err(anyhow::anyhow!("there is no role {other:?}; roles are started by the keeper only")),
+    };
+    played.with_context(|| role.name.clone()).or_exit(Exit::Supervision)?;
+    Ok(0)
+}
+
+/// `scribe LEDGER KEYS ORIGIN control keeper-ring gate-ring`
+fn scribe(arguments: &[String]) -> anyhow::Result<()> {
+    let [ledger_dir, key_dir, origin, control, keeper, gate] = arguments else { bail!("wrong number of arguments") };
+    wardroom_scribe::serve(ScribeSetup {
+        ledger_dir: ledger_dir.into(),
+        key_dir: key_dir.into(),
+        origin: origin.clone(),
+        rings: vec![(Producer::Keeper, descriptor(keeper)?), (Producer::Gate, descriptor(gate)?)],
+        control: descriptor(control)?,
+    })?;
+    Ok(())
+}
+
+/// `gate FILE GENERATION control ring attribution (six sockets) policy`
+fn gate(arguments: &[String]) -> anyhow::Result<()> {
+    let [policy_file, generation, control, ring, attribution, sockets @ .., policy] = arguments else {
+        bail!("wrong number of arguments")
+    };
+    let sockets = sockets.iter().map(|number| descriptor(number)).collect::<Result<Vec<_>, _>>()?;
+    let sockets: [OwnedFd; 6] = sockets.try_into().ok().context("wrong number of sockets")?;
+    wardroom_gate::serve(GateSetup {
+        sockets: GateSockets::from_fds(sockets),
+        handoff: Arc::new(Handoff::attach(descriptor(ring)?, Producer::Gate)?),
+        control: descriptor(control)?,
+        attribution: Some(descriptor(attribution)?),
+        policy_file: policy_file.clone(),
+        policy_text: read_from_start(descriptor(policy)?)?,
+        resolvers: Resolvers::Host,
+        generation: generation.parse()?,
+    })?;
+    Ok(())
+}
+
+/// A descriptor that the keeper left open for us.
+fn descriptor(number: &str) -> anyhow::Result<OwnedFd> {
+    inherited(number.parse()?).with_context(|| format!("descriptor {number} was not handed over"))
+}
+
+fn read_from_start(file: OwnedFd) -> anyhow::Result<String> {
+    let mut file = std::fs::File::from(file);
+    std::io::Seek::rewind(&mut file)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,93 @@
+//! A policy that changes while its agent runs: a valid new one is recorded and then decides, within a second; an
+//! invalid one is refused loudly, and the old one stays.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use sha2::{Digest, Sha256};
+use wardroom_model::Event;
+use wardroom_model::bytes::Captured;
+use wardroom_model::event::PolicyChange;
+
+use super::policy_file::{self, Watch};
+use super::start::{Crew, in_force};
+use crate::commands::policy::Source;
+use crate::screen;
+
+/// The policy file of a running agent; nothing to watch where the policy came from the command line.
+#[derive(Debug)]
+pub(super) struct PolicyFile {
+    watched: Option<(PathBuf, Watch)>,
+    /// What was read last, whether it was a policy or not, so that each text is answered once.
+    last: String,
+    /// The cell that was built: what of the policy a running cell cannot follow.
+    built: String,
+}
+
+impl PolicyFile {
+    /// Watches the file that a policy came from.
+    pub(super) fn watch(source: &Source) -> anyhow::Result<Self> {
+        let watched = match &source.file {
+            Some(file) => Some((file.clone(), Watch::on(file)?)),
+            None => None,
+        };
+        Ok(Self { watched, last: source.text.clone(), built: fixed(source) })
+    }
+
+    /// Readable when the file may have changed.
+    pub(super) fn notices(&self) -> Option<BorrowedFd<'_>> {
+        self.watched.as_ref().map(|(_, watch)| watch.as_fd())
+    }
+
+    /// Reads the file again, and brings what it says into force if it is a policy.
+    pub(super) fn reread(&mut self, crew: &mut Crew) {
+        let Some((file, watch)) = &self.watched else { return };
+        watch.drain();
+        let read = policy_file::read(file);
+        let text = read.as_ref().map_or_else(ToString::to_string, Clone::clone);
+        if text == self.last {
+            return;
+        }
+        self.last = text;
+        let parsed = read.and_then(|text| Source::parse(Some(file.clone()), text));
+        let changed = match parsed {
+            Ok(source) if !source.policy.unsupported().is_empty() => Err(anyhow!("it asks for what is not yet supported")),
+            Ok(source) => self.enforce(crew, &source),
+            Err(failure) => Err(anyhow!("{failure}")),
+        };
+        if let Err(error) = changed {
+            self.refuse(crew, &format!("{error:#}"));
+        }
+    }
+
+    /// Recorded first, in force second.
+    fn enforce(&self, crew: &mut Crew, source: &Source) -> anyhow::Result<()> {
+        let _receipt = crew.handoff.record(&Event::Policy(in_force(source)))?;
+        crew.gate.enforce(source)?;
+        screen::talk(&format!("wardroom: {} changed; its network rules are in force", source.shown()));
+        if fixed(source) != self.built {
+            screen::talk("wardroom: what it changed about the cell itself (files, limits, command) takes effect at the next start");
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, crew: &Crew, why: &str) {
+        let file = self.watched.as_ref().map(|(file, _)| file.display().to_string()).unwrap_or_default();
+        screen::talk(&format!("wardroom: {file} changed and is refused; the policy of before stays in force:\n{why}"));
+        let change = PolicyChange {
+            digest: Sha256::digest(self.last.as_bytes()).into(),
+            file: Captured::from(file.as_str()),
+            refused: Some(Captured::from(why)),
+            text: None,
+        };
+        // A ledger that takes no more has been noticed elsewhere already, and ends the run.
+        if crew.handoff.record(&Event::Policy(change)).is_err() {}
+    }
+}
+
+/// What of a policy is fixed once its cell stands.
+fn fixed(source: &Source) -> String {
+    let policy = &source.policy;
+    format!("{:?} {:?} {:?}", policy.agent(), policy.isolation(), policy.files())
+}

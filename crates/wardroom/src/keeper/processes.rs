@@ -1,0 +1,111 @@
+//! The keeper's two helpers: the scribe and the gate. Each is a child with a control socket; the end of the socket is
+//! the end of the process, and a silent end is answered by starting it again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Child;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::time::Timespec;
+
+use crate::clock::Deadline;
+
+/// How often a helper may fail within [`MEMORY`] before the keeper gives up on it: one that fails this often fails for
+/// a reason that another start does not mend.
+const RESTARTS: usize = 5;
+/// For how long a restart is remembered.
+const MEMORY: Duration = Duration::from_secs(600);
+/// How long a helper has to end by itself. The scribe's drain of a full ring takes some ten milliseconds; a disk that
+/// hangs is told apart from one that works.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A child with a control socket.
+#[derive(Debug)]
+pub(super) struct Helper {
+    child: Child,
+    control: OwnedFd,
+}
+
+impl Helper {
+    /// Takes charge of a child that holds the other end of `control`.
+    pub(super) fn new(child: Child, control: OwnedFd) -> Self {
+        Self { child, control }
+    }
+
+    /// The keeper's end of the control socket.
+    pub(super) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Closes the control socket, which asks the helper to end, and waits for it; kills one that does not.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let Self { mut child, control } = self;
+        drop(control);
+        let deadline = Deadline::after(PATIENCE);
+        let pidfd = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::PidfdFlags::empty(),
+        )?;
+        let ended = wait_readable(pidfd.as_fd(), deadline)?;
+        if !ended {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        if !ended {
+            bail!("it did not end within {} s and was killed", PATIENCE.as_secs());
+        }
+        if !status.success() {
+            bail!("it ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Collects a helper whose control socket has closed, and says how it ended.
+    pub(super) fn bury(mut self) -> String {
+        // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.
+        if self.child.kill().is_err() {}
+        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+    }
+
+    /// The child's process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// Remembers restarts, and says when there were too many.
+#[derive(Debug, Default)]
+pub(super) struct Restarts(Vec<Deadline>);
+
+impl Restarts {
+    /// One more. Fails when the helper has failed too often in a short time.
+    pub(super) fn another(&mut self) -> anyhow::Result<()> {
+        self.0.retain(|remembered| remembered.left().is_some());
+        self.0.push(Deadline::after(MEMORY));
+        if self.0.len() > RESTARTS {
+            bail!("it failed {} times within {} minutes", self.0.len(), MEMORY.as_secs() / 60);
+        }
+        Ok(())
+    }
+}
+
+/// A pair of connected sequenced-packet sockets, close-on-exec.
+pub(super) fn pair() -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("no socket pair")
+}
+
+/// Waits until a descriptor can be read or has hung up. False when the time is over.
+pub(super) fn wait_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> anyhow::Result<bool> {
+    loop {
+        let Some(left) = deadline.left() else { return Ok(false) };
+        let timeout = Timespec::try_from(left).context("too long a time to wait")?;
+        match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

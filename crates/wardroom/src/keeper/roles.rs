@@ -1,0 +1,57 @@
+//! Starting this binary again in one of its roles, each with exactly the descriptors it needs and an empty
+//! environment.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::Context;
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+
+/// The running binary, whatever its file is called now.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// Starts a role. `inherited` become its descriptors under the same numbers, which it is told as arguments after
+/// `arguments`, in order. With an `id` (system mode), it runs under that uid and gid and no other.
+///
+/// Only the keeper's main thread starts processes, so no other child can inherit in between.
+#[expect(clippy::disallowed_methods, reason = "the one place where Wardroom starts processes of its own")]
+pub(super) fn start(role: &str, arguments: &[&str], inherited: &[BorrowedFd<'_>], id: Option<u32>) -> anyhow::Result<Child> {
+    let mut command = Command::new(OURSELVES);
+    command.arg("__role").arg(role).args(arguments);
+    command.args(inherited.iter().map(|fd| fd.as_raw_fd().to_string()));
+    if let Some(id) = id {
+        command.uid(id).gid(id);
+    }
+    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    let open = inherited.iter().map(|fd| Inherited::open(*fd)).collect::<Result<Vec<_>, _>>()?;
+    let child = command.spawn().with_context(|| format!("cannot start the {role}"));
+    drop(open);
+    child
+}
+
+/// Runs an agent as a separate process, as an operator would, and waits for its end. For callers with threads of their
+/// own, which a keeper may not have while it makes a cell.
+#[expect(clippy::disallowed_methods, reason = "the one place where Wardroom starts processes of its own")]
+pub(crate) fn run_apart(base: &Path, agent: &str) -> std::io::Result<ExitStatus> {
+    Command::new(OURSELVES).arg("--base").arg(base).args(["run", agent]).status()
+}
+
+/// A descriptor that stays open over an exec for as long as this lives.
+struct Inherited<'a>(BorrowedFd<'a>, FdFlags);
+
+impl<'a> Inherited<'a> {
+    fn open(fd: BorrowedFd<'a>) -> anyhow::Result<Self> {
+        let before = fcntl_getfd(fd)?;
+        fcntl_setfd(fd.as_fd(), before.difference(FdFlags::CLOEXEC))?;
+        Ok(Self(fd, before))
+    }
+}
+
+impl Drop for Inherited<'_> {
+    fn drop(&mut self) {
+        // The descriptor is open, so this cannot fail; if it did, the next role would merely see it too.
+        if fcntl_setfd(self.0, self.1).is_err() {}
+    }
+}

@@ -1,0 +1,143 @@
+//! The keeper's scribe: started before everything else, ended after everything else, and started again if it fails.
+//! While there is none, whoever wants to record waits.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use wardroom_model::AgentName;
+use wardroom_model::exit::Exit;
+use wardroom_scribe::control::{FromScribe, hear};
+use wardroom_scribe::{Producer, RingSwitch, create_ring};
+
+use super::processes::{self, Helper, Restarts};
+use super::{roles, state};
+use crate::clock::Deadline;
+use crate::failure::{Failure, OrExit};
+use crate::places::{AgentPlaces, Places};
+
+/// How long a scribe has to open its ledger. Opening reads one segment's tail at most: 64 MiB from a slow disk.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// The process that owns the ledger, with all that it takes to start another.
+#[derive(Debug)]
+pub(super) struct Scribe {
+    helper: Helper,
+    rings: Rings,
+    ledger: PathBuf,
+    keys: PathBuf,
+    origin: String,
+    restarts: Restarts,
+}
+
+/// The rings of the two producers of a session.
+#[derive(Debug)]
+pub(super) struct Rings {
+    keeper: OwnedFd,
+    gate: OwnedFd,
+    switches: [RingSwitch; 2],
+}
+
+impl Rings {
+    /// Makes the ring files. A full disk shows here, before anything runs.
+    pub(super) fn make(agent: &AgentPlaces) -> Result<Self, Failure> {
+        let ring = |producer| create_ring(&agent.rings, producer).context("cannot prepare the ledger").or_exit(Exit::Ledger);
+        let (keeper, gate) = (ring(Producer::Keeper)?, ring(Producer::Gate)?);
+        let switch = |ring| RingSwitch::new(ring).or_exit(Exit::Ledger);
+        let switches = [switch(&keeper)?, switch(&gate)?];
+        Ok(Self { keeper, gate, switches })
+    }
+
+    /// The ring that the keeper and its guard write to.
+    pub(super) fn keeper(&self) -> &OwnedFd {
+        &self.keeper
+    }
+
+    /// The ring that the gate writes to.
+    pub(super) fn gate(&self) -> BorrowedFd<'_> {
+        self.gate.as_fd()
+    }
+}
+
+impl Scribe {
+    /// Starts it, without waiting for it.
+    pub(super) fn start(places: &Places, agent: &AgentPlaces, name: &AgentName, rings: Rings) -> Result<Self, Failure> {
+        let (ledger, keys) = (agent.ledger.clone(), places.keys());
+        let origin = format!("{}/{name}", host());
+        let helper = spawn(&ledger, &keys, &origin, &rings).or_exit(Exit::Ledger)?;
+        Ok(Self { helper, rings, ledger, keys, origin, restarts: Restarts::default() })
+    }
+
+    /// Waits until the ledger is open.
+    pub(super) fn await_ready(&self) -> Result<(), Failure> {
+        let deadline = Deadline::after(OPENING);
+        loop {
+            if !processes::wait_readable(self.control(), deadline).or_exit(Exit::Ledger)? {
+                return Err(Failure::new(Exit::Ledger, format!("the ledger could not be opened within {} s", OPENING.as_secs())));
+            }
+            match hear::<FromScribe>(self.control()).or_exit(Exit::Ledger)? {
+                Some(FromScribe::Ready { .. }) => return Ok(()),
+                Some(FromScribe::Relieved | FromScribe::Finished { .. }) => {}
+                Some(FromScribe::Trouble(what)) => return Err(Failure::new(Exit::Ledger, what)),
+                None => return Err(Failure::new(Exit::Ledger, "the ledger could not be opened (its scribe says why above)")),
+            }
+        }
+    }
+
+    /// Where it is heard.
+    pub(super) fn control(&self) -> BorrowedFd<'_> {
+        self.helper.control()
+    }
+
+    /// The rings, for the gate's start.
+    pub(super) fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
+    /// Starts another in its place. Says how the old one ended, or that it is given up: then nothing is recorded any
+    /// more, and so nothing audited happens any more.
+    pub(super) fn replace(&mut self) -> anyhow::Result<String> {
+        self.rings.switches.iter().for_each(RingSwitch::hold);
+        let restarted = self.restarts.another().and_then(|()| spawn(&self.ledger, &self.keys, &self.origin, &self.rings));
+        match restarted {
+            Ok(helper) => {
+                let before = std::mem::replace(&mut self.helper, helper).bury();
+                self.await_ready().map_err(|failure| anyhow!("{failure}"))?;
+                self.rings.switches.iter().for_each(RingSwitch::open);
+                Ok(before)
+            }
+            Err(error) => {
+                self.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// Refuses every further record.
+    pub(super) fn give_up(&self) {
+        self.rings.switches.iter().for_each(RingSwitch::close);
+    }
+
+    /// Has it drain the rings, sign and end.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        self.helper.finish().context("the scribe did not end well")
+    }
+}
+
+fn spawn(ledger: &std::path::Path, keys: &std::path::Path, origin: &str, rings: &Rings) -> anyhow::Result<Helper> {
+    let (ours, theirs) = processes::pair()?;
+    let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("the ledger's path is not UTF-8");
+    let (ledger, keys) = (text(ledger)?, text(keys)?);
+    let descriptors = [theirs.as_fd(), rings.keeper.as_fd(), rings.gate.as_fd()];
+    let child = roles::start("scribe", &[&ledger, &keys, origin], &descriptors, state::scribe_id())?;
+    Ok(Helper::new(child, ours))
+}
+
+/// This host's name, as the origin of its ledgers.
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fitting = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let host: String = name.chars().filter(fitting).collect();
+    if host.is_empty() { "localhost".to_owned() } else { host }
+}

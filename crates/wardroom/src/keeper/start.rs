@@ -1,0 +1,124 @@
+//! Starting an agent's processes, in the order in which they need each other: the rings and the scribe, the cell, the
+//! gate, the guard. Whatever fails takes down what stands already, because each is owned by a value.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wardroom_cell::filter::FilterOptions;
+use wardroom_cell::guard::GuardSetup;
+use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_model::Event;
+use wardroom_model::bytes::Captured;
+use wardroom_model::event::{Operator, PolicyChange, Session, SessionStart};
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::{CellPlan, Mount};
+use wardroom_scribe::{Handoff, Producer};
+
+use super::RunRequest;
+use super::gate::{Gate, Parts};
+use super::guard::GuardThread;
+use super::processes;
+use super::scribe::{Rings, Scribe};
+use crate::commands::policy::Source;
+use crate::failure::{Failure, OrExit};
+use crate::places::{AgentPlaces, Places};
+
+/// Bytes of a policy's text or of a command that a record keeps; longer ones are represented by their digest.
+const KEPT: usize = 16 * 1024;
+
+/// Everything that makes up a running agent. Dropping it ends all of it.
+#[derive(Debug)]
+pub(super) struct Crew {
+    // In this order: the cell first, the scribe last.
+    pub(super) cell: Cell,
+    pub(super) guard: GuardThread,
+    pub(super) gate: Gate,
+    pub(super) handoff: Arc<Handoff>,
+    pub(super) scribe: Scribe,
+}
+
+/// Starts everything but the agent's command, and puts the start on record.
+pub(super) fn start(places: &Places, agent: &AgentPlaces, plan: &CellPlan, request: &RunRequest) -> Result<Crew, Failure> {
+    let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
+    // The cell is cloned from this process, so it must come before anything that makes threads.
+    let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
+    let (to_gate, from_guard) = processes::pair().or_exit(Exit::Internal)?;
+    let gate = start_gate(&mut cell, &scribe, from_guard, plan, &request.source)?;
+    scribe.await_ready()?;
+    let handoff = ring(&scribe)?;
+    record_start(&handoff, plan, &cell, request)?;
+    let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
+    gate.await_ready().map_err(|error| Failure::new(Exit::Supervision, format!("the gate did not start: {error:#}")))?;
+    Ok(Crew { cell, guard, gate, handoff, scribe })
+}
+
+fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
+    let ring = scribe.rings().keeper().try_clone().or_exit(Exit::Internal)?;
+    Ok(Arc::new(Handoff::attach(ring, Producer::Keeper).or_exit(Exit::Ledger)?))
+}
+
+fn start_gate(cell: &mut Cell, scribe: &Scribe, attribution: OwnedFd, plan: &CellPlan, source: &Source) -> Result<Gate, Failure> {
+    let sockets = cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
+    let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
+    Gate::start(Parts { sockets, ring, attribution, identity: plan.identity }, source)
+}
+
+fn start_guard(cell: &mut Cell, handoff: &Arc<Handoff>, to_gate: OwnedFd, plan: &CellPlan) -> Result<GuardThread, Failure> {
+    let listener = cell.take_listener().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no listener"))?;
+    GuardThread::start(GuardSetup {
+        listener,
+        handoff: Arc::clone(handoff),
+        filter: FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace },
+        sensitive: plan.sensitive.clone(),
+        trusted: read_only(plan),
+        attribution: Some(to_gate),
+    })
+}
+
+/// The directories of the read-only system: programs there are who they say they are.
+fn read_only(plan: &CellPlan) -> Vec<std::path::PathBuf> {
+    let target = |mount: &Mount| match mount {
+        Mount::Bind { target, write: false, .. } => Some(target.clone()),
+        Mount::Bind { .. }
+        | Mount::Tmpfs { .. }
+        | Mount::File { .. }
+        | Mount::Directory { .. }
+        | Mount::Symlink { .. }
+        | Mount::Proc
+        | Mount::Dev => None,
+    };
+    plan.mounts.iter().filter_map(target).collect()
+}
+
+/// What must be on record before the agent's first instruction: who started it, by which policy, behind which walls.
+fn record_start(handoff: &Handoff, plan: &CellPlan, cell: &Cell, request: &RunRequest) -> Result<(), Failure> {
+    let uid = rustix::process::getuid().as_raw();
+    let mechanisms = cell.mechanisms().to_vec();
+    let command = Captured::cut(&plan.command.join(&b' '), KEPT);
+    let start = SessionStart { command, policy: digest(&request.source), mechanisms };
+    let events = [
+        Event::Operator(Operator { uid, action: Captured::cut(&request.action, KEPT) }),
+        Event::Policy(in_force(&request.source)),
+        Event::Session(Session::Started(start)),
+    ];
+    for event in &events {
+        let _receipt = handoff.record(event).or_exit(Exit::Ledger)?;
+    }
+    Ok(())
+}
+
+/// The record of a policy that is about to decide.
+pub(super) fn in_force(source: &Source) -> PolicyChange {
+    PolicyChange {
+        digest: digest(source),
+        file: Captured::from(source.shown().as_str()),
+        refused: None,
+        text: Some(Captured::cut(source.text.as_bytes(), KEPT)),
+    }
+}
+
+/// SHA-256 of a policy's text.
+fn digest(source: &Source) -> [u8; 32] {
+    Sha256::digest(source.text.as_bytes()).into()
+}

@@ -1,0 +1,161 @@
+//! An agent's directories on the host, its lock, and the host ids of its own. Everything is made with the narrowest
+//! permissions that work, and what is found is checked before it is trusted.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use rustix::process::geteuid;
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::Identity;
+
+use crate::failure::{Failure, OrExit};
+use crate::places::{AgentPlaces, Places};
+
+/// The first host id of the first agent in system mode. systemd leaves 0x7000_0000 and up unused
+/// (systemd.io/UIDS-GIDS); each agent has 65,536 ids.
+const FIRST_ID: u32 = 0x7000_0000;
+/// How many agents fit between the first id and the scribe's.
+const SLOTS: u32 = 4094;
+/// Host id of every scribe in system mode: outside every agent's range.
+pub(super) const SCRIBE_ID: u32 = FIRST_ID + SLOTS * 0x1_0000;
+
+/// Proof that this process, and no other, runs the agent. Released when it ends, however it ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _held: File,
+}
+
+/// Takes the agent's lock.
+pub(super) fn lock(places: &AgentPlaces, name: &str) -> Result<Lock, Failure> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(nofollow())
+        .open(&places.lock)
+        .with_context(|| format!("cannot open {}", places.lock.display()))
+        .or_exit(Exit::Ledger)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _held: file }),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::AlreadyRunning,
+            format!("{name} is already running; enter it with `wardroom exec {name} -- COMMAND`, or end it with `wardroom stop {name}`"),
+        )),
+        Err(TryLockError::Error(error)) => Err(Failure::new(Exit::Internal, format!("cannot lock {}: {error}", places.lock.display()))),
+    }
+}
+
+/// Makes the agent's directories, and says which host ids it has.
+pub(super) fn prepare(places: &Places, agent: &AgentPlaces) -> Result<Identity, Failure> {
+    for directory in [places.state(), &agent.state] {
+        make(directory, 0o711).or_exit(Exit::Ledger)?;
+    }
+    let identity = identify(places, agent).or_exit(Exit::Ledger)?;
+    make(&agent.rings, 0o700).or_exit(Exit::Ledger)?;
+    let private = [(&agent.ledger, scribe_id()), (&places.keys(), scribe_id()), (&agent.home, agent_id(identity))];
+    for (directory, owner) in private {
+        make(directory, 0o700).or_exit(Exit::Ledger)?;
+        give(directory, owner).or_exit(Exit::Ledger)?;
+    }
+    if let Some(run) = agent.control.parent() {
+        make(run, 0o700).or_exit(Exit::Internal)?;
+    }
+    Ok(identity)
+}
+
+/// The host id that the scribe runs under.
+pub(super) fn scribe_id() -> Option<u32> {
+    geteuid().is_root().then_some(SCRIBE_ID)
+}
+
+/// The host id that an agent's gate runs under.
+pub(super) fn gate_id(identity: Identity) -> Option<u32> {
+    match identity {
+        Identity::Operator { .. } => None,
+        Identity::Range { first } => Some(SCRIBE_ID + 1 + (first - FIRST_ID) / 0x1_0000),
+    }
+}
+
+/// The host id that an agent's files have, where that is not simply the operator's.
+fn agent_id(identity: Identity) -> Option<u32> {
+    match identity {
+        Identity::Operator { .. } => None,
+        Identity::Range { .. } => Some(identity.agent_uid()),
+    }
+}
+
+/// The operator's own ids in user mode; in system mode a range that no other agent has, kept beside the state.
+fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
+    if !geteuid().is_root() {
+        return Ok(Identity::Operator { uid: geteuid().as_raw(), gid: rustix::process::getegid().as_raw() });
+    }
+    let kept = agent.state.join("ids");
+    if let Some(slot) = read_slot(&kept)? {
+        return Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 });
+    }
+    let registry = File::create(places.state().join("ids.lock"))?;
+    registry.lock()?;
+    let mut taken = Vec::new();
+    for entry in fs::read_dir(places.state())? {
+        taken.extend(read_slot(&entry?.path().join("ids"))?);
+    }
+    let slot = (0..SLOTS).find(|slot| !taken.contains(slot)).context("no range of host ids is left for another agent")?;
+    fs::write(&kept, format!("{slot}\n"))?;
+    Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 })
+}
+
+/// The slot that a file names; none when there is no such file, an error when it names none.
+fn read_slot(file: &Path) -> anyhow::Result<Option<u32>> {
+    match fs::read_to_string(file) {
+        Ok(text) => {
+            let slot = text.trim().parse().ok().filter(|slot| *slot < SLOTS);
+            slot.map(Some).with_context(|| format!("{} names no range of host ids", file.display()))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// Makes a directory, or checks that what is there is one, belongs to us, and is no symbolic link.
+fn make(directory: &Path, mode: u32) -> anyhow::Result<()> {
+    match DirBuilder::new().recursive(true).mode(mode).create(directory) {
+        Ok(()) => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot make {}", directory.display())),
+    }
+    let found = fs::symlink_metadata(directory)?;
+    let ours = [Some(geteuid().as_raw()), scribe_id()];
+    let system = geteuid().is_root() && found.uid() >= FIRST_ID;
+    anyhow::ensure!(found.is_dir(), "{} must be a directory, and is something else", directory.display());
+    anyhow::ensure!(
+        ours.contains(&Some(found.uid())) || system,
+        "{} belongs to user {}, not to you; run as that user, or choose another place with --base",
+        directory.display(),
+        found.uid()
+    );
+    Ok(())
+}
+
+/// Gives a directory to a host id of Wardroom's own, in system mode.
+fn give(directory: &Path, owner: Option<u32>) -> anyhow::Result<()> {
+    match owner {
+        Some(id) => lchown(directory, Some(id), Some(id)).with_context(|| format!("cannot give {} to {id}", directory.display())),
+        None => Ok(()),
+    }
+}
+
+/// `O_NOFOLLOW` as the standard library wants it.
+pub(super) fn nofollow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
+/// The agents that have a policy file or state, by name.
+pub(crate) fn known_agents(places: &Places) -> Vec<PathBuf> {
+    let entries = fs::read_dir(places.agents()).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,306 @@
+//! The keeper's loop: one poll over everything that can happen to a running agent, until its command ends or
+//! something that protects it cannot be replaced. Every reaction only tightens.
+
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use wardroom_cell::{CellEvent, Spawn, SpawnId};
+use wardroom_gate::control::{self, Answer};
+use wardroom_model::event::{Session, SessionEnd, Supervision};
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::CellPlan;
+use wardroom_model::Event;
+use wardroom_scribe::control::{FromScribe, hear};
+
+use super::operator::Operators;
+use super::policy_change::PolicyFile;
+use super::start::Crew;
+use super::terminal::{self, Relay};
+use super::{RunRequest, Streams};
+use crate::clock::Deadline;
+use crate::failure::{Done, Failure, OrExit};
+use crate::places::AgentPlaces;
+use crate::screen;
+
+/// How long a command has to end by itself once the operator wants it to, before the cell is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long the ledger may be unable to take records before the cell is ended. An agent that waits does no harm, but
+/// an operator must hear of it while there is something to save.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A run in progress.
+pub(super) struct Run<'a> {
+    pub(super) crew: Crew,
+    pub(super) plan: &'a CellPlan,
+    pub(super) main: SpawnId,
+    operators: Operators,
+    policy: PolicyFile,
+    signals: Vec<(Signal, UnixStream)>,
+    stopping: Option<Deadline>,
+    trouble: Option<Deadline>,
+    outcome: Option<Outcome>,
+}
+
+/// How a run ended.
+struct Outcome {
+    status: u32,
+    because: Option<String>,
+    failure: Option<Failure>,
+}
+
+/// What there is to look after, in the order of the poll set.
+enum Source {
+    Cell,
+    Scribe,
+    Gate,
+    Guard,
+    Policy,
+    Caller,
+    Signal(Signal),
+    Conversation(u64),
+}
+
+/// Starts the command and looks after it to the end.
+pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, request: RunRequest) -> Done {
+    let operators = Operators::listen(agent, plan).or_exit(Exit::Internal)?;
+    let policy = PolicyFile::watch(&request.source).or_exit(Exit::Internal)?;
+    let signals = signals().or_exit(Exit::Internal)?;
+    let (stdio, relay, on_terminal) = streams(&crew, request.streams)?;
+    let spawn = Spawn {
+        argv: plan.command.clone(),
+        env: environment(plan, None),
+        directory: plan.directory.clone(),
+        stdio,
+        terminal: on_terminal,
+    };
+    let main = crew.cell.spawn(spawn).or_exit(Exit::CannotContain)?;
+    let mut run = Run { crew, plan, main, operators, policy, signals, stopping: None, trouble: None, outcome: None };
+    let outcome = loop {
+        run.turn()?;
+        if let Some(outcome) = run.outcome.take() {
+            break outcome;
+        }
+    };
+    drop(relay);
+    run.end(outcome)
+}
+
+/// The environment of a command, as the kernel wants it.
+pub(super) fn environment(plan: &CellPlan, term: Option<&str>) -> Vec<Vec<u8>> {
+    let own = plan.environment.iter().filter(|(name, _)| term.is_none() || name.as_str() != "TERM");
+    let mut environment: Vec<_> = own.map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
+    environment.extend(term.map(|term| format!("TERM={term}").into_bytes()));
+    environment
+}
+
+/// The command's streams: given, or the operator's, with a terminal of the cell's own in place of the operator's.
+fn streams(crew: &Crew, streams: Streams) -> Result<([OwnedFd; 3], Option<Relay>, bool), Failure> {
+    if let Streams::Given(given) = streams {
+        return Ok((given, None, false));
+    }
+    let terminals = [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()];
+    let pair = if terminals.contains(&true) { Some(crew.cell.open_terminal(terminal::size()).or_exit(Exit::CannotContain)?) } else { None };
+    let inside = |own: BorrowedFd<'_>, terminal: bool| match (&pair, terminal) {
+        (Some(pair), true) => pair.inside.try_clone().or_exit(Exit::Internal),
+        (Some(_), false) | (None, _) => own.try_clone_to_owned().or_exit(Exit::Internal),
+    };
+    let [input, output, error] = terminals;
+    let stdio = [inside(stdin().as_fd(), input)?, inside(stdout().as_fd(), output)?, inside(stderr().as_fd(), error)?];
+    let relay = pair.map(|pair| Relay::start(pair.outside)).transpose()?;
+    Ok((stdio, relay, input))
+}
+
+/// The signals that concern the agent, each as a descriptor.
+fn signals() -> std::io::Result<Vec<(Signal, UnixStream)>> {
+    let concern = [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
+    concern
+        .into_iter()
+        .map(|(number, signal)| {
+            let (heard, signalled) = UnixStream::pair()?;
+            heard.set_nonblocking(true)?;
+            signal_hook::low_level::pipe::register(number, signalled)?;
+            Ok((signal, heard))
+        })
+        .collect()
+}
+
+impl Run<'_> {
+    /// Waits for something to happen, and reacts.
+    fn turn(&mut self) -> Result<(), Failure> {
+        for ready in self.wait().or_exit(Exit::Internal)? {
+            match ready {
+                Source::Cell => self.hear_cell().or_exit(Exit::Internal)?,
+                Source::Scribe => self.hear_scribe(),
+                Source::Gate => self.hear_gate(),
+                Source::Guard => self.give_up("the guard ended"),
+                Source::Policy => self.policy.reread(&mut self.crew),
+                Source::Caller => self.operators.accept(),
+                Source::Signal(signal) => self.pass_on(signal).or_exit(Exit::Internal)?,
+                Source::Conversation(id) => self.converse(id),
+            }
+        }
+        self.check_deadlines();
+        Ok(())
+    }
+
+    /// What is ready now; empty when a deadline came first.
+    fn wait(&self) -> anyhow::Result<Vec<Source>> {
+        let crew = &self.crew;
+        let mut sources: Vec<(Source, BorrowedFd<'_>)> = vec![
+            (Source::Cell, crew.cell.events()),
+            (Source::Scribe, crew.scribe.control()),
+            (Source::Gate, crew.gate.control()),
+            (Source::Guard, crew.guard.ended()),
+            (Source::Caller, self.operators.listener()),
+        ];
+        sources.extend(self.policy.notices().map(|notices| (Source::Policy, notices)));
+        sources.extend(self.signals.iter().map(|(signal, heard)| (Source::Signal(*signal), heard.as_fd())));
+        sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
+        let mut set: Vec<PollFd<'_>> = sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let next = [self.stopping, self.trouble].into_iter().flatten().map(|deadline| deadline.left().unwrap_or_default()).min();
+        let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
+        match poll(&mut set, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = set.iter().map(|entry| !entry.revents().is_empty()).collect();
+        Ok(sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| source).collect())
+    }
+
+    fn hear_cell(&mut self) -> std::io::Result<()> {
+        match self.crew.cell.next_event()? {
+            CellEvent::SpawnFailed { id, errno, what } => {
+                let why = format!("cannot start the command: {what}: {errno}");
+                if id == self.main {
+                    let name = String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice)).into_owned();
+                    screen::talk(&format!("wardroom: {name}: {errno} ({what}, inside the cell)"));
+                } else {
+                    self.operators.refuse(id, &why);
+                }
+            }
+            CellEvent::Exited { id, status } if id == self.main => self.finish(status, None, None),
+            CellEvent::Exited { id, status } => self.operators.ended(id, status),
+            CellEvent::Ended => {
+                let failure = Failure::new(Exit::Supervision, "the cell's init ended, and with it everything in the cell");
+                self.finish(137, Some("the cell's init ended".to_owned()), Some(failure));
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_scribe(&mut self) {
+        match hear::<FromScribe>(self.crew.scribe.control()) {
+            Ok(Some(FromScribe::Trouble(what))) => {
+                screen::talk(&format!("wardroom: the ledger cannot be written, so the agent waits: {what}"));
+                self.trouble.get_or_insert_with(|| Deadline::after(PATIENCE));
+            }
+            Ok(Some(FromScribe::Relieved)) => {
+                screen::talk("wardroom: the ledger can be written again, and the agent goes on");
+                self.trouble = None;
+            }
+            Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. })) => {}
+            Ok(None) | Err(_) => match self.crew.scribe.replace() {
+                Ok(before) => self.note("scribe", &format!("ended ({before}) and was started again; meanwhile the agent waited")),
+                Err(error) => self.give_up(&format!("the scribe cannot be started again: {error:#}")),
+            },
+        }
+    }
+
+    fn hear_gate(&mut self) {
+        match control::receive(self.crew.gate.control()) {
+            Ok(Some(Answer::Ready | Answer::PolicyInForce(_))) => {}
+            Ok(Some(Answer::PolicyRefused(why))) => self.give_up(&format!("the gate refused a policy that is valid: {why}")),
+            Ok(None) | Err(_) => match self.crew.gate.replace() {
+                Ok(before) => self.note("gate", &format!("ended ({before}) and was started again; meanwhile nothing passed")),
+                Err(error) => self.give_up(&format!("the gate cannot be started again: {error:#}")),
+            },
+        }
+    }
+
+    /// Passes a signal of the operator's on to the command; being asked to end also sets a deadline.
+    fn pass_on(&mut self, signal: Signal) -> std::io::Result<()> {
+        for (own, heard) in &mut self.signals {
+            if *own == signal {
+                while std::io::Read::read(heard, &mut [0; 16]).is_ok_and(|n| n > 0) {}
+            }
+        }
+        if matches!(signal, Signal::TERM | Signal::HUP) {
+            self.stopping.get_or_insert_with(|| Deadline::after(GRACE));
+        }
+        self.crew.cell.signal(self.main, signal)
+    }
+
+    fn converse(&mut self, id: u64) {
+        if self.operators.converse(id, &mut self.crew, self.plan) && self.stopping.is_none() {
+            self.stopping = Some(Deadline::after(GRACE));
+            if let Err(error) = self.crew.cell.signal(self.main, Signal::TERM) {
+                self.give_up(&format!("the command cannot be signalled: {error}"));
+            }
+        }
+    }
+
+    fn check_deadlines(&mut self) {
+        let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
+        if over(self.stopping) && self.outcome.is_none() {
+            self.finish(143, Some("the operator ended it".to_owned()), None);
+        }
+        if over(self.trouble) {
+            self.give_up(&format!("the ledger could not be written for {} s", PATIENCE.as_secs()));
+        }
+    }
+
+    /// Records something about Wardroom's own processes. If even that fails, the run is over.
+    fn note(&mut self, process: &str, what: &str) {
+        screen::talk(&format!("wardroom: the {process} {what}"));
+        let event = Event::Supervision(Supervision { process: process.to_owned(), what: what.to_owned() });
+        if let Err(error) = self.crew.handoff.record(&event) {
+            self.give_up(&format!("a record could not be handed over: {error}"));
+        }
+    }
+
+    /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended.
+    fn give_up(&mut self, why: &str) {
+        if let Err(error) = self.crew.cell.freeze() {
+            screen::talk(&format!("wardroom: the cell could not be frozen and is killed: {error}"));
+        }
+        let failure = Failure::new(Exit::Supervision, format!("{why}; the cell was ended"));
+        self.finish(137, Some(why.to_owned()), Some(failure));
+    }
+
+    /// Remembers how the run ended. The first reason counts.
+    fn finish(&mut self, status: u32, because: Option<String>, failure: Option<Failure>) {
+        if self.outcome.is_none() {
+            self.outcome = Some(Outcome { status, because, failure });
+        }
+    }
+
+    /// Ends cell, guard, gate and scribe, in this order, and says how it went.
+    fn end(self, outcome: Outcome) -> Done {
+        let Crew { cell, mut guard, gate, handoff, scribe } = self.crew;
+        let given_up = outcome.failure.is_some();
+        let mut problems: Vec<String> = Vec::new();
+        let mut note = |what: &str, result: anyhow::Result<()>| {
+            problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
+        };
+        note("the cell", cell.end().map_err(Into::into));
+        note("the guard", guard.finish());
+        note("the gate", gate.finish());
+        let end = Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
+        note("the last record", handoff.record(&end).map(drop).map_err(Into::into));
+        note("the ledger", scribe.finish());
+        self.operators.farewell(outcome.status);
+        if let Some(failure) = outcome.failure {
+            return Err(failure);
+        }
+        if !problems.is_empty() && !given_up {
+            return Err(Failure::new(Exit::Supervision, format!("the agent ended, but not everything ended well: {}", problems.join("; "))));
+        }
+        Ok(u8::try_from(outcome.status).unwrap_or(u8::MAX))
+    }
+}

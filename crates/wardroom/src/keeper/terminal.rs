@@ -1,0 +1,107 @@
+//! The operator's terminal while an agent is shown on it. The agent has a terminal of its own; this one is only copied
+//! from and to, so that nothing inside can push input into it or change it (TIOCSTI, TIOCLINUX).
+
+use std::io::{self, IsTerminal, Read, Write, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread::JoinHandle;
+use std::{fs::File, thread};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::{Winsize, tcgetwinsize};
+use signal_hook::consts::SIGWINCH;
+use wardroom_kernel::terminal::{Raw, copy_size};
+use wardroom_model::exit::Exit;
+
+use crate::failure::{Failure, OrExit};
+
+/// Copies between the operator's terminal and an agent's until dropped, which puts the operator's back as it was.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    stop: Option<OwnedFd>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    _raw: Option<Raw<io::Stdin>>,
+}
+
+impl Relay {
+    /// Shows the agent's terminal, by its outer end.
+    pub(crate) fn start(outside: OwnedFd) -> Result<Self, Failure> {
+        let raw = Raw::enter(stdin()).or_exit(Exit::Internal)?;
+        let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
+        let resized = resizes().or_exit(Exit::Internal)?;
+        let thread = thread::spawn(move || copy(&File::from(outside), &stopped, &resized));
+        Ok(Self { stop: Some(stop), thread: Some(thread), _raw: raw })
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // What could not be shown any more is no reason to fail: the terminal is gone, or the agent is.
+        if let Some(Ok(Ok(()) | Err(_)) | Err(_)) = self.thread.take().map(JoinHandle::join) {}
+    }
+}
+
+/// The size of the operator's terminal.
+pub(crate) fn size() -> Option<Winsize> {
+    tcgetwinsize(stdin()).or_else(|_no_terminal| tcgetwinsize(stdout())).ok()
+}
+
+/// Becomes readable whenever the terminal's size changes.
+fn resizes() -> io::Result<std::os::unix::net::UnixStream> {
+    let (resized, signalled) = std::os::unix::net::UnixStream::pair()?;
+    resized.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGWINCH, signalled)?;
+    Ok(resized)
+}
+
+/// Copies until told to stop, then shows what is left.
+fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::UnixStream) -> io::Result<()> {
+    let mut keyboard = stdin().is_terminal().then(stdin);
+    loop {
+        let mut sources = vec![
+            PollFd::new(outside, PollFlags::IN),
+            PollFd::new(stopped, PollFlags::IN),
+            PollFd::new(resized, PollFlags::IN),
+        ];
+        sources.extend(keyboard.as_ref().map(|keyboard| PollFd::from_borrowed_fd(keyboard.as_fd(), PollFlags::IN)));
+        match poll(&mut sources, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = sources.iter().map(|source| !source.revents().is_empty()).collect();
+        if let [_, _, true, ..] = ready[..] {
+            while resized.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
+            copy_size(stdin(), outside)?;
+        }
+        if let [_, _, _, true] = ready[..]
+            && !pump(&mut stdin().lock(), &mut &*outside)?
+        {
+            keyboard = None;
+        }
+        match ready[..] {
+            [true, ..] if !pump(&mut &*outside, &mut stdout().lock())? => return Ok(()),
+            [false, true, ..] => return Ok(()),
+            _ => {}
+        }
+        // Told to stop: what is still on its way is shown, but nobody waits for more.
+        if let [true, true, ..] = ready[..]
+            && poll(&mut [PollFd::new(outside, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Copies what there is. False at the end: of input, or of a terminal that nobody holds any more (`EIO`).
+fn pump(from: &mut impl Read, to: &mut impl Write) -> io::Result<bool> {
+    let mut bytes = [0; 16 * 1024];
+    let n = match from.read(&mut bytes) {
+        Ok(n) => n,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => 0,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    to.write_all(bytes.get(..n).unwrap_or_default())?;
+    to.flush()?;
+    Ok(n > 0)
+}

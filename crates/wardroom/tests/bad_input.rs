@@ -1,0 +1,187 @@
+//! Bad input and a bad day: each gets one clear message with the remedy and an exit code of its own, and leaves
+//! nothing half-started behind.
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{Said, Stage, WARDROOM};
+
+const USAGE: i32 = 200;
+const POLICY: i32 = 201;
+const CANNOT_CONTAIN: i32 = 203;
+const LEDGER: i32 = 210;
+const ALREADY_RUNNING: i32 = 211;
+const NO_SUCH_AGENT: i32 = 212;
+
+/// Fails unless the call ended with this code and one message that says all of these things.
+fn expect(said: &Said, code: i32, mentions: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    for mention in mentions {
+        assert!(said.err.contains(mention), "{mention:?} is missing from {:?}", said.err);
+    }
+    assert_eq!(said.err.matches("wardroom: ").count(), 1, "one message: {:?}", said.err);
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn a_mistake_in_a_policy_is_shown_where_it_stands() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.alow]]\nhost = \"example.com\"\n");
+    expect(&stage.sh("scout", "true"), POLICY, &["scout.toml:13", "alow", "allow"]);
+}
+
+#[test]
+fn what_is_not_yet_supported_is_refused_rather_than_ignored() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.allow]]\nhost = \"example.com\"\nmethods = [\"GET\"]\n");
+    expect(&stage.sh("scout", "true"), POLICY, &["not yet supported", "scout.toml:1"]);
+}
+
+#[test]
+fn an_agent_without_a_policy_is_told_how_to_get_one() {
+    let stage = Stage::new();
+    expect(&stage.sh("nobody", "true"), NO_SUCH_AGENT, &["wardroom new nobody"]);
+}
+
+#[test]
+fn a_missing_command_is_127_and_one_that_cannot_be_executed_126() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    expect(&stage.call(&["run", "scout", "--", "no-such-program"]), 127, &["no-such-program"]);
+    expect(&stage.call(&["run", "scout", "--", "/etc/passwd"]), 126, &["/etc/passwd"]);
+}
+
+#[test]
+fn a_workspace_that_is_missing_or_unreadable_is_named() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    fs::remove_dir(stage.workspace()).unwrap();
+    let said = stage.sh("scout", "true");
+    expect(&said, POLICY, &["workspace"]);
+    if !is_root() {
+        fs::create_dir(stage.workspace()).unwrap();
+        fs::set_permissions(stage.workspace(), fs::Permissions::from_mode(0)).unwrap();
+        let said = stage.sh("scout", "true");
+        fs::set_permissions(stage.workspace(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(said.code, POLICY, "{said:?}");
+    }
+}
+
+#[test]
+fn without_user_namespaces_the_remedy_is_said() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec {WARDROOM} --base {} run scout -- true",
+        stage.base().display()
+    );
+    let output = Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
+    let said = Said::from(output);
+    expect(&said, CANNOT_CONTAIN, &["max_user_namespaces"]);
+}
+
+#[test]
+fn a_policy_behind_a_symlink_is_refused() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let elsewhere = stage.base().join("elsewhere.toml");
+    fs::rename(stage.policy_file("scout"), &elsewhere).unwrap();
+    symlink(&elsewhere, stage.policy_file("scout")).unwrap();
+    expect(&stage.sh("scout", "true"), POLICY, &["symbolic link"]);
+}
+
+#[test]
+fn a_hundred_megabytes_of_policy_are_refused_at_once() {
+    let stage = Stage::new();
+    File::create(stage.policy_file("scout")).unwrap().set_len(100 << 20).unwrap();
+    let begin = Instant::now();
+    expect(&stage.sh("scout", "true"), POLICY, &["104857600 bytes"]);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn names_of_300_bytes_are_refused() {
+    let stage = Stage::new();
+    let long = "a".repeat(300);
+    expect(&stage.sh(&long, "true"), USAGE, &["32 bytes"]);
+    stage.agent("scout", &format!("[[network.allow]]\nhost = \"{long}.example.com\"\n"));
+    assert_eq!(stage.sh("scout", "true").code, POLICY);
+}
+
+#[test]
+fn a_second_run_of_the_same_agent_is_refused_and_the_first_goes_on() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let first = stage.start("scout", "echo up > /workspace/up; until [ -e /workspace/go ]; do sleep 0.02; done; exit 7");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !stage.workspace().join("up").exists() {
+        assert!(Instant::now() < deadline, "the first run never started");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    expect(&stage.sh("scout", "true"), ALREADY_RUNNING, &["already running", "wardroom stop scout"]);
+    fs::write(stage.workspace().join("go"), "").unwrap();
+    assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 7);
+}
+
+#[test]
+fn a_ledger_directory_of_another_user_is_refused() {
+    if !is_root() {
+        eprintln!("SKIPPED: a_ledger_directory_of_another_user_is_refused: needs root to make such a directory");
+        return;
+    }
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    assert_eq!(stage.sh("scout", "true").code, 0);
+    chown(stage.base().join("state/scout/ledger"), Some(4321), Some(4321)).unwrap();
+    expect(&stage.sh("scout", "true"), LEDGER, &["belongs to user 4321"]);
+}
+
+#[test]
+fn a_full_disk_stops_the_start_with_a_clear_message() {
+    let stage = Stage::new();
+    let line = format!(
+        "mount -t tmpfs -o size=256k none {0} && mkdir -p {0}/agents {0}/workspace && cat > {0}/agents/scout.toml && \
+         exec {WARDROOM} --base {0} run scout -- true",
+        stage.base().display()
+    );
+    stage.agent("scout", "");
+    let policy = File::open(stage.policy_file("scout")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).stdin(policy);
+    expect(&Said::from(command.output().unwrap()), LEDGER, &["No space left on device"]);
+}
+
+#[test]
+fn escape_sequences_are_shown_escaped() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let said = stage.sh("scout", "printf 'x' > \"$(printf '/workspace/a\\033[2Jb')\"");
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = stage.call(&["log", "scout", "--kind", "file"]);
+    assert!(log.out.contains("\\u{1b}[2Jb"), "{log:?}");
+    assert!(!log.out.contains('\u{1b}'), "{log:?}");
+}
+
+#[test]
+fn a_failed_start_leaves_no_process_mount_or_socket_behind() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for command in [vec!["no-such-program"], vec!["true"]] {
+        stage.call(&[&["run", "scout", "--"], command.as_slice()].concat());
+        let base = stage.base().to_str().unwrap();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(base), "a mount is left behind");
+        let left: Vec<_> = fs::read_dir(stage.base().join("run")).unwrap().flatten().map(|e| e.path()).collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+        let mut processes = fs::read_dir("/proc").unwrap().flatten();
+        let ours = processes.any(|p| fs::read_to_string(p.path().join("cmdline")).is_ok_and(|line| line.contains(base)));
+        assert!(!ours, "a process is left behind");
+    }
+}
