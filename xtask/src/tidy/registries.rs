@@ -12,7 +12,7 @@ const REGISTRIES: [&[&str]; 14] = [
     &["npmjs", "com"],
     &["yarnpkg", "com"],
     &["rubygems", "org"],
-    &["golang", "org"],
+    &["proxy", "golang", "org"],
     &["maven", "org"],
     &["maven", "apache", "org"],
     &["packagist", "org"],
