@@ -1,11 +1,18 @@
-//! What the gate gives up before it reads its first byte: privileges, and the way back to them.
+//! What the gate gives up before it reads its first byte: privileges, files, system calls, and the way back to them.
+//!
+//! Each step is asked back; a difference is an error, and the gate does not serve.
 
+use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 use thiserror::Error;
+use wardroom_kernel::landlock::{self, LandlockError, Rights};
+use wardroom_kernel::seccomp::{self, SeccompError};
+
+use crate::filter;
 
 /// Why the gate cannot be confined. It must then not serve.
 #[derive(Debug, Error)]
@@ -21,9 +28,18 @@ pub enum HardenError {
     /// A capability is still held.
     #[error("the kernel reports that the gate still holds capabilities: {0}")]
     StillCapable(String),
+    /// The files could not be given up.
+    #[error(transparent)]
+    Files(#[from] LandlockError),
+    /// The system calls could not be given up.
+    #[error(transparent)]
+    Calls(#[from] SeccompError),
 }
 
-/// Gives everything up and asks the kernel whether it is gone.
+/// What the gate reads of the host, when a name is dialled.
+const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// Gives everything up, the ability to give up last.
 pub(crate) fn harden() -> Result<(), HardenError> {
     let at = |step| move |e: rustix::io::Errno| HardenError::Kernel { step, source: e.into() };
     // Descriptors: two a connection, and pipes.
@@ -32,6 +48,16 @@ pub(crate) fn harden() -> Result<(), HardenError> {
     setrlimit(Resource::Nofile, files).map_err(at("raise the number of descriptors"))?;
     set_no_new_privs(true).map_err(at("set no_new_privs"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("forbid core dumps"))?;
+    drop_capabilities()?;
+    let readable = readable();
+    let rules: Vec<_> = readable.iter().map(|place| (place, Rights::Read)).collect();
+    landlock::restrict(&rules, landlock::level())?;
+    seccomp::install(&filter::program()?)?;
+    Ok(())
+}
+
+fn drop_capabilities() -> Result<(), HardenError> {
+    let at = |step| move |e: rustix::io::Errno| HardenError::Kernel { step, source: e.into() };
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
         .map_err(at("drop capabilities"))?;
@@ -40,5 +66,22 @@ pub(crate) fn harden() -> Result<(), HardenError> {
         Ok(())
     } else {
         Err(HardenError::StillCapable(format!("{left:?}")))
+    }
+}
+
+/// The resolver's files. Where one is a link into a directory of its own (systemd-resolved, NetworkManager), the directory,
+/// so that a replaced file is still read; never all of /etc. A file that does not exist cannot be read later either.
+fn readable() -> Vec<File> {
+    let places = RESOLVER_FILES.iter().filter_map(|file| place(Path::new(file)));
+    places.filter_map(|place| File::open(place).ok()).collect()
+}
+
+fn place(file: &Path) -> Option<PathBuf> {
+    let target = file.canonicalize().ok()?;
+    match target.parent() {
+        Some(directory) if directory.starts_with("/run") && directory != Path::new("/run") => {
+            Some(directory.to_owned())
+        }
+        Some(_) | None => Some(target),
     }
 }

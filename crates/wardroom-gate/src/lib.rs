@@ -10,6 +10,7 @@
 mod attribution;
 pub mod control;
 mod dial;
+mod filter;
 mod gate;
 mod gateway;
 mod harden;

@@ -86,13 +86,15 @@ const ID_BITS: u32 = 48;
 /// # Errors
 /// See [`GateError`]. In every case nothing passes any more: the sockets are closed, and the cell leads nowhere.
 pub fn serve(setup: GateSetup) -> Result<(), GateError> {
-    harden()?;
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_io().enable_time().build().map_err(GateError::Sockets)?;
-    LocalSet::new().block_on(&runtime, run(setup))
+    let host = hostnet::open().map_err(GateError::Sockets)?;
+    // What could not be made any more afterwards is made; not a byte of the agent's is read yet.
+    harden()?;
+    LocalSet::new().block_on(&runtime, run(setup, host))
 }
 
-async fn run(setup: GateSetup) -> Result<(), GateError> {
+async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     let GateSetup { sockets, handoff, control, attribution, policy_file, policy_text, resolvers, generation } =
         setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
@@ -103,10 +105,7 @@ async fn run(setup: GateSetup) -> Result<(), GateError> {
         names: RefCell::new(names),
         limits: Limits::new(Instant::now()),
         actors: Actors::new(diag, attribution).map_err(GateError::Sockets)?,
-        outside: Outside {
-            upstream: Upstream::new(resolvers),
-            host: hostnet::open().map_err(GateError::Sockets)?,
-        },
+        outside: Outside { upstream: Upstream::new(resolvers), host },
         pipes: Pipes::new(),
         in_force: watch::Sender::new(policy.network().clone()),
         next_id: Cell::new(u64::from(generation) << ID_BITS),

@@ -85,7 +85,12 @@ impl Upstream {
         if let Some(resolver) = self.made.borrow().as_ref().filter(|_| changed == self.made_from.get()) {
             return Ok(resolver.clone());
         }
-        let resolver = make(&self.resolvers)?;
+        let resolver = match (make(&self.resolvers), self.made.borrow().as_ref()) {
+            (Ok(resolver), _) => resolver,
+            // Half-written or replaced by a file that Landlock does not let us read: the old one serves on.
+            (Err(_), Some(old)) => old.clone(),
+            (Err(why), None) => return Err(why),
+        };
         self.made_from.set(changed);
         *self.made.borrow_mut() = Some(resolver.clone());
         Ok(resolver)

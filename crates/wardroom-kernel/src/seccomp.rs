@@ -167,6 +167,30 @@ pub fn install_with_listener(program: &Program) -> Result<OwnedFd, SeccompError>
     }
 }
 
+/// Installs a filter that asks nobody, for the calling thread and all its children: for our own processes, to hold
+/// them to what they need. No answer may be [`Action::Notify`].
+///
+/// # Errors
+/// As [`install_with_listener`].
+pub fn install(program: &Program) -> Result<(), SeccompError> {
+    if prctl(libc::PR_GET_NO_NEW_PRIVS) != 1 {
+        return Err(SeccompError::NewPrivileges);
+    }
+    let length =
+        u16::try_from(program.0.len()).map_err(|_too_long| SeccompError::TooLong(program.0.len()))?;
+    let raw = libc::sock_fprog { len: length, filter: program.0.as_ptr().cast_mut() };
+    // SAFETY: as above.
+    let got =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0_u64, &raw const raw) };
+    if got != 0 {
+        return Err(SeccompError::Kernel(io::Error::last_os_error()));
+    }
+    match prctl(libc::PR_GET_SECCOMP) {
+        SECCOMP_MODE_FILTER => Ok(()),
+        mode => Err(SeccompError::NotInForce(mode)),
+    }
+}
+
 fn prctl(option: i32) -> i32 {
     // SAFETY: both options used here take no pointer; unused arguments must be zero.
     unsafe { libc::prctl(option, 0, 0, 0, 0) }
