@@ -83,7 +83,7 @@ impl Report {
     pub(crate) fn into_errors(mut self, file: &str, text: &str) -> PolicyErrors {
         self.found.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
         self.found.dedup();
-        PolicyErrors { file: file.to_owned(), text: text.to_owned(), found: self.found }
+        PolicyErrors { file: file.to_owned(), text: harmless(text), found: self.found }
     }
 }
 
@@ -167,6 +167,21 @@ impl Display for PolicyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines().join("\n"))
     }
+}
+
+/// The text as it may be shown: what a terminal would obey, or what hides its neighbours, is replaced by characters of the
+/// same length, so that every span still holds.
+fn harmless(text: &str) -> String {
+    let invisible = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    let replace = |c: char| match c {
+        '\n' | '\t' => c,
+        c if !c.is_control() && !invisible(c) => c,
+        c if c.len_utf8() == 1 => '?',
+        c if c.len_utf8() == 2 => '¿',
+        // All that is left of the above has three bytes, and so has this.
+        _ => '\u{fffd}',
+    };
+    text.replace("\r\n", " \n").chars().map(replace).collect()
 }
 
 /// Line and column (in characters) of a byte, both from 1.

@@ -1,4 +1,8 @@
+use proptest::prelude::{prop_assert, proptest};
+use wardroom_model::HostName;
+
 use super::{Addition, EditError, allow};
+use crate::{Decision, Policy};
 
 const TEXT: &str = "\
 # The scout.
@@ -55,4 +59,22 @@ fn what_would_not_hold_is_not_written() {
     assert!(matches!(add(&denied, "b.net", None), Err(EditError::After(_))));
     let inline = "network = { allow = [{ host = \"a.net\" }] }\n[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n";
     assert!(matches!(add(inline, "b.net", None), Err(EditError::Layout)));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_added_is_permitted_afterwards_and_everything_else_stays(
+        name in "[a-c]{1,3}\\.(net|com)", port in 1..500_u16, crlf: bool,
+    ) {
+        let text = if crlf { TEXT.replace('\n', "\r\n") } else { TEXT.to_owned() };
+        if let Ok(edited) = add(&text, &name, Some(port)) {
+            let policy = Policy::parse("x", &edited).unwrap();
+            let host = HostName::parse(&name).unwrap();
+            prop_assert!(matches!(policy.network().decide(&host, port, None), Decision::Permit(_)));
+            let mut lines = edited.lines();
+            prop_assert!(text.lines().all(|line| lines.any(|edited| edited == line)));
+        } else {
+            prop_assert!(name == "a.net" && port == 443);
+        }
+    }
 }

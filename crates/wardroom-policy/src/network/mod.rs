@@ -41,7 +41,13 @@ pub enum Decision {
     Denial(Verdict),
 }
 
-/// The proof that the policy permits one connection. Only [`NetworkPolicy`] makes one.
+/// The proof that the policy permits one connection. Only [`NetworkPolicy`] makes one:
+///
+/// ```compile_fail
+/// fn forge(verdict: wardroom_model::Verdict) -> wardroom_policy::Permit {
+///     wardroom_policy::Permit { verdict, ..todo!() }
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Permit {
     verdict: Verdict,

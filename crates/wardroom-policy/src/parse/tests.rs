@@ -292,6 +292,26 @@ proptest::proptest! {
 }
 
 #[test]
+fn a_message_never_carries_a_terminal_s_escapes() {
+    let hostile = ["\u{1b}[2J", "\u{9b}2J", "\u{202e}evil", "\r"];
+    for text in hostile {
+        for place in [
+            format!("{text} = 1\n"),
+            format!("\"{text}\" = 1\n"),
+            format!("[[network.allow]]\nhost = \"{text}\"\n"),
+            format!("[files]\nworkspace = \"{text}\"\n# {text}"),
+            format!("[[network.allow]]\nhost = \"a.net\"\nprotocol = \"{text}\" # {text}\n"),
+        ] {
+            let errors = Policy::parse("scout.toml", &with(&place)).unwrap_err();
+            for shown in [errors.render(false), errors.lines().join("\n")] {
+                let bad = shown.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+                assert_eq!(bad, None, "{place:?}\n{shown:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_manual_s_examples_parse_and_its_mistake_reads_as_it_says() {
     let manual = include_str!("../../../../docs/policy.md");
     let blocks: Vec<_> =

@@ -146,7 +146,7 @@ const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", 
 
 /// What programs read of `/etc` to start, resolve, verify TLS, show times and texts. Nothing here says anything about the
 /// host's users, secrets or services. `passwd`, `group`, `hosts`, `resolv.conf` and `nsswitch.conf` are generated.
-const ETC: [&str; 46] = [
+const ETC: [&str; 51] = [
     "alternatives",
     "bash.bashrc",
     "bash_completion",
@@ -159,6 +159,7 @@ const ETC: [&str; 46] = [
     "emacs",
     "fonts",
     "gai.conf",
+    "groff",
     "host.conf",
     "inputrc",
     "ld.so.cache",
@@ -172,9 +173,14 @@ const ETC: [&str; 46] = [
     "magic",
     "magic.mime",
     "mailcap",
+    "manpath.config",
     "matplotlibrc",
+    // Not the directory: settings.xml holds passwords of repositories.
+    "maven/logging",
+    "maven/m2.conf",
     "mime.types",
     "nanorc",
+    "netconfig",
     "networks",
     "os-release",
     "pki/ca-trust",
@@ -195,8 +201,9 @@ const ETC: [&str; 46] = [
     "xdg",
 ];
 
-/// Configuration of language runtimes, whose directories carry versions in their names.
-const ETC_PREFIXES: [&str; 7] = ["java", "jvm", "maven", "perl", "php", "python", "ruby"];
+/// Configuration of language runtimes, whose directories carry versions in their names. Not php: an ini file of a server
+/// may hold passwords of databases.
+const ETC_PREFIXES: [&str; 5] = ["java", "jvm", "perl", "python", "ruby"];
 
 /// `/tmp` and `/var/tmp` each, where the policy limits no memory: room for a build of a mid-size project.
 const SCRATCH: u64 = 1 << 30;
