@@ -12,6 +12,7 @@ pub(crate) fn program() -> Result<Program, SeccompError> {
     let mut rules: Vec<FilterRule> = numbers(FREE).map(|call| allow(call, &[])).collect();
     rules.extend(numbers(MEMORY).map(|call| allow(call, NOT_EXECUTABLE)));
     rules.extend(numbers(&["ioctl"]).map(|call| allow(call, NON_BLOCKING)));
+    rules.extend(numbers(&["prctl"]).map(|call| allow(call, ASK_BACK)));
     rules.extend(numbers(&["socket"]).map(|call| allow(call, INTERNET)));
     compile(&rules, Action::Errno(EPERM))
 }
@@ -97,6 +98,8 @@ const MEMORY: &[&str] = &["mmap", "mprotect"];
 const NOT_EXECUTABLE: &[Test] = &[Test::Masked(2, 4, 0)];
 /// `FIONBIO` in the second argument, and so nothing that a terminal would understand.
 const NON_BLOCKING: &[Test] = &[Test::Is(1, 0x5421)];
+/// `PR_GET_SECCOMP` and `PR_SET_NAME` in the first argument: whether this filter is in force, and a thread's name.
+const ASK_BACK: &[Test] = &[Test::OneOf(0, &[21, 15])];
 /// `AF_INET` or `AF_INET6` in the first argument.
 const INTERNET: &[Test] = &[Test::OneOf(0, &[2, 10])];
 
