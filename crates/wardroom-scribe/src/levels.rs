@@ -2,12 +2,13 @@
 //! always be computed again from the segments, so they are written at a commit and never waited for.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 use wardroom_ledger::tree::{HASH_BYTES, Hash, Stored};
 use wardroom_ledger::{Tree, layout};
 
-use crate::place::{Place, PlaceError};
+use crate::place::{Place, PlaceError, SYNC};
 
 /// Levels of tiles that a ledger can have: 256^8 leaves are all that 64 bits count.
 const LEVELS: u8 = 8;
@@ -59,34 +60,86 @@ impl Levels {
         }
         Ok(())
     }
+
+    /// Makes what was written last through a power cut.
+    pub(crate) fn sync(&self, place: &Place) -> Result<(), PlaceError> {
+        for (number, level) in (0..LEVELS).zip(&self.files) {
+            if let Some(file) = &level.file {
+                file.sync_data().map_err(|source| place.io(SYNC, &layout::hashes(number), source))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 const HASH_BYTES_U64: u64 = 32;
 
-/// The files of a ledger's directory as a place to look hashes up.
+/// The hashes of a ledger, or of an export of one, as a place to look them up.
 #[derive(Debug)]
-pub(crate) struct LevelFiles {
-    files: Vec<Option<File>>,
+pub(crate) struct LevelFiles<'a> {
+    place: &'a Place,
+    levels: Vec<Cached>,
 }
 
-impl LevelFiles {
-    pub(crate) fn open(place: &Place) -> Result<Self, PlaceError> {
-        let files =
-            (0..LEVELS).map(|level| place.readable(&layout::hashes(level))).collect::<Result<_, _>>()?;
-        Ok(Self { files })
+/// One level, with the hashes around the last one that was asked for.
+#[derive(Debug, Default)]
+struct Cached {
+    file: Option<File>,
+    first: u64,
+    hashes: Vec<u8>,
+}
+
+impl<'a> LevelFiles<'a> {
+    pub(crate) fn open(place: &'a Place) -> Result<Self, PlaceError> {
+        let open = |level| Ok(Cached { file: place.readable(&layout::hashes(level))?, ..Cached::default() });
+        Ok(Self { place, levels: (0..LEVELS).map(open).collect::<Result<_, PlaceError>>()? })
     }
 
     /// The tree of `size` leaves, where its hashes are all there.
     pub(crate) fn tree(&mut self, size: u64) -> Option<Tree> {
         Tree::restore(size, self)
     }
+
+    /// Reads the tile that holds a hash: from the level's file, or from an export's tiles.
+    fn load(&mut self, level: u8, index: u64) -> Option<()> {
+        let tile = index / TILE;
+        let cached = self.levels.get_mut(usize::from(level))?;
+        cached.first = tile * TILE;
+        cached.hashes.clear();
+        if let Some(file) = &cached.file {
+            let mut bytes = vec![0; TILE_BYTES];
+            let got = file.read_at(&mut bytes, tile * TILE * HASH_BYTES_U64).ok()?;
+            bytes.truncate(got);
+            cached.hashes = bytes;
+            return Some(());
+        }
+        let widths = (1..=256_u16).rev();
+        let tiles = widths.map(|width| layout::tile_path(level, tile, width));
+        let file = tiles.filter_map(|path| self.place.readable(&path).ok().flatten()).next()?;
+        let most = u64::try_from(TILE_BYTES).ok()?;
+        file.take(most).read_to_end(&mut cached.hashes).ok()?;
+        Some(())
+    }
+
+    fn cached(&self, level: u8, index: u64) -> Option<Hash> {
+        let cached = self.levels.get(usize::from(level))?;
+        let at = usize::try_from(index.checked_sub(cached.first)?).ok()?.checked_mul(HASH_BYTES)?;
+        cached.hashes.get(at..)?.first_chunk().copied().map(Hash)
+    }
 }
 
-impl Stored for LevelFiles {
+/// Hashes in a tile.
+const TILE: u64 = 256;
+/// Bytes of a full tile.
+const TILE_BYTES: usize = 256 * HASH_BYTES;
+
+impl Stored for LevelFiles<'_> {
     fn hash(&mut self, level: u8, index: u64) -> Option<Hash> {
-        let file = self.files.get(usize::from(level))?.as_ref()?;
-        let mut hash = [0; HASH_BYTES];
-        file.read_exact_at(&mut hash, index.checked_mul(HASH_BYTES_U64)?).ok()?;
-        Some(Hash(hash))
+        let first = self.levels.get(usize::from(level))?.first;
+        let loaded = first == index / TILE * TILE && self.cached(level, first).is_some();
+        if !loaded {
+            self.load(level, index)?;
+        }
+        self.cached(level, index)
     }
 }

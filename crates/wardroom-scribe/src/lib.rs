@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod control;
+pub mod export;
 mod fit;
 pub mod handoff;
 mod hint;
@@ -10,14 +11,23 @@ mod levels;
 mod message;
 mod open;
 pub mod place;
+pub mod read;
+pub mod retire;
 pub mod rings;
-mod segment;
+pub mod seal;
+pub mod segment;
 pub mod serve;
 mod store;
+pub mod verify;
 
 pub use control::{FromScribe, ToScribe, hear, say};
+pub use export::{ExportError, export, export_lines};
 pub use handoff::{Handoff, HandoffError, Receipt, RingSwitch};
+pub use read::{Records, records};
+pub use retire::Retention;
 pub use rings::{RingFileError, create_ring};
-pub use serve::{ScribeError, ScribeSetup, serve};
+pub use segment::SegmentError;
+pub use serve::{Keeping, ScribeError, ScribeSetup, serve, serve_keeping};
 pub use store::StoreError;
+pub use verify::{Verification, VerifyError, verify};
 pub use wardroom_ledger::Producer;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use wardroom_ledger::layout::{self, Part};
@@ -14,7 +14,7 @@ use wardroom_ledger::{Checkpoint, Signer, Tree, Verifier, frame, tree};
 use crate::hint::{self, Hint};
 use crate::levels::{LevelFiles, Levels};
 use crate::place::{Place, PlaceError};
-use crate::segment;
+use crate::segment::{self, Stream};
 use crate::store::{Segment, Store, StoreError};
 
 /// An opened ledger, and in what state it was.
@@ -91,35 +91,34 @@ impl Scan {
     ) -> Result<Self, StoreError> {
         let stored = &mut LevelFiles::open(place)?;
         let checkpoint_size = checkpoint.map_or(0, |checkpoint| checkpoint.size);
+        let scan = |tree: Tree, start| Self {
+            at_checkpoint: None,
+            done: BTreeMap::new(),
+            levels: Levels::after(tree.size()),
+            tree,
+            start,
+            checkpoint_size,
+        };
+        // The segment in which the checkpoint ends.
+        let holding = firsts.iter().rev().find(|first| **first <= checkpoint_size).copied();
         let known = checkpoint.and_then(|c| stored.tree(c.size).filter(|tree| tree.root() == c.root));
-        if let Some(tree) = known {
-            // The segment in which the checkpoint ends; the hint saves scanning it.
-            let holding = firsts.iter().rev().find(|first| **first <= checkpoint_size).copied();
-            let first = holding.ok_or(StoreError::Gap(0))?;
-            let hinted = hint.filter(|hint| hint.size == checkpoint_size && hint.segment == first);
-            let levels = Levels::after(checkpoint_size);
-            let scan = |tree, start, levels| Self {
-                at_checkpoint: None,
-                done: BTreeMap::new(),
-                tree,
-                levels,
-                start,
-                checkpoint_size,
-            };
-            if let Some(hint) = hinted {
-                return Ok(scan(tree, (first, hint.offset), levels));
+        if let (Some(tree), Some(first)) = (known, holding) {
+            // After a clean end the hint saves reading that segment.
+            if let Some(hint) =
+                hint.filter(|hint| hint.clean && (hint.size, hint.segment) == (checkpoint_size, first))
+            {
+                return Ok(scan(tree, (first, hint.offset)));
             }
-            let offset = segment::offset_of(place, first, checkpoint_size)?;
-            return offset
-                .map(|offset| scan(tree, (first, offset), levels))
-                .ok_or(StoreError::Shorter { found: first, covered: checkpoint_size });
+            // After any other end all of it is read: a power cut may have lost some of the hashes stored since the
+            // segment began, and they are written anew.
+            if let Some(tree) = stored.tree(first) {
+                return Ok(scan(tree, (first, 0)));
+            }
         }
-        // The hashes are lost or no checkpoint was ever written: all of it is read, from the oldest segment kept.
+        // The hashes are lost, or no checkpoint was ever written: everything is read, from the oldest segment kept.
         let first = firsts.first().copied().unwrap_or(0);
         let tree = stored.tree(first).ok_or(StoreError::Gap(0))?;
-        let levels = Levels::after(first);
-        let at_checkpoint = None;
-        Ok(Self { tree, levels, done: BTreeMap::new(), start: (first, 0), at_checkpoint, checkpoint_size })
+        Ok(scan(tree, (first, 0)))
     }
 
     /// Reads the frames of one segment from `offset`. What is broken at the end of the last one is cut.
@@ -127,29 +126,39 @@ impl Scan {
         if first > self.tree.size() || (offset == 0 && first != self.tree.size()) {
             return Err(StoreError::Gap(self.tree.size()));
         }
-        let (bytes, plain) = segment::read_from(place, first, offset)?;
-        let mut rest = bytes.as_slice();
-        while let Ok(found) = frame::read(rest) {
+        let mut stream = Stream::open(place, first)?;
+        if offset > 0 {
+            stream.seek(offset);
+        }
+        loop {
+            let rest = stream.rest()?;
+            let Ok(found) = frame::read(rest) else { break };
             if found.head.sequence != self.tree.size() {
                 break;
             }
             self.take(&found);
-            rest = rest.get(found.bytes.len()..).unwrap_or_default();
+            let length = found.bytes.len();
+            stream.consume(length);
         }
         self.levels.write(place)?;
-        let cut = u64::try_from(rest.len()).unwrap_or(u64::MAX);
-        let Some(file) = plain.filter(|_| last) else {
-            return if cut == 0 {
-                Ok(End { segment: None, cut })
+        if stream.sealed || !last {
+            let whole = stream.rest()?.is_empty();
+            return if whole {
+                Ok(End { segment: None, cut: 0 })
             } else {
                 Err(StoreError::Gap(self.tree.size()))
             };
-        };
-        let whole = u64::try_from(bytes.len() - rest.len()).unwrap_or(0);
-        let length = offset + whole;
+        }
+        let length = stream.offset();
+        let name = layout::name(first, Part::Plain);
+        let file = place.writable(&name)?;
+        let cut = file
+            .metadata()
+            .map_err(|source| place.io("examine", &name, source))?
+            .len()
+            .saturating_sub(length);
         if cut > 0 {
-            keep_aside(place, self.tree.size(), rest)?;
-            let name = layout::name(first, Part::Plain);
+            keep_aside(place, self.tree.size(), &file, length)?;
             file.set_len(length).map_err(|source| place.io("shorten", &name, source))?;
         }
         Ok(End { segment: Some(Segment { first, file, length }), cut })
@@ -198,12 +207,15 @@ fn read_hint(place: &Place) -> Result<Option<Hint>, PlaceError> {
 }
 
 /// Keeps bytes that are cut from a ledger: they may say what happened.
-fn keep_aside(place: &Place, sequence: u64, bytes: &[u8]) -> Result<(), PlaceError> {
+fn keep_aside(place: &Place, sequence: u64, from: &File, offset: u64) -> Result<(), PlaceError> {
     for attempt in 0..1000_u16 {
         let name = format!("cut-{sequence:020}-{attempt}");
         if place.readable(&name)?.is_none() {
-            let mut file: File = place.fresh(&name)?;
-            return file.write_all(bytes).map_err(|source| place.io("write", &name, source));
+            let failed = |source| place.io("keep", &name, source);
+            let mut from = from;
+            from.seek(SeekFrom::Start(offset)).map_err(failed)?;
+            io::copy(&mut from, &mut place.fresh(&name)?).map_err(failed)?;
+            return Ok(());
         }
     }
     Ok(())

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use wardroom_kernel::ring::{Bell, Consumer, Region, Ring, RingError, wait_any};
-use wardroom_ledger::{Head, Producer, layout};
+use wardroom_ledger::layout::{self, Part};
+use wardroom_ledger::{Head, Producer};
 use wardroom_model::event::{LedgerNote, Recovery};
 use wardroom_model::{Event, Stamp};
 
@@ -18,8 +19,9 @@ use crate::control::{Control, FromScribe};
 use crate::key::{self, KeyError};
 use crate::open::{self, Opened};
 use crate::place::{Place, PlaceError};
-use crate::store::{Store, StoreError};
-use crate::{clock, message};
+use crate::retire::{self, Retention};
+use crate::store::{SEGMENT_BYTES, Store, StoreError};
+use crate::{clock, message, seal, segment};
 
 /// What a scribe needs.
 #[derive(Debug)]
@@ -59,19 +61,42 @@ pub enum ScribeError {
     LeftInRings(#[source] PlaceError),
 }
 
+/// How a ledger is kept. The default is what `serve` uses; tests make small segments.
+#[derive(Debug, Clone)]
+pub struct Keeping {
+    /// Bytes after which a segment is complete.
+    pub segment_bytes: u64,
+    /// When old segments go.
+    pub retention: Retention,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES, retention: Retention::default() }
+    }
+}
+
+/// Runs the scribe until the keeper says so, or is gone. Nothing is ever retired.
+///
+/// # Errors
+/// As [`serve_keeping`].
+pub fn serve(setup: ScribeSetup) -> Result<(), ScribeError> {
+    serve_keeping(setup, Keeping::default())
+}
+
 /// Runs the scribe until the keeper says so, or is gone.
 ///
 /// # Errors
 /// The ledger cannot be opened, or could not be finished. Nothing that was handed over is lost by that.
-pub fn serve(setup: ScribeSetup) -> Result<(), ScribeError> {
+pub fn serve_keeping(setup: ScribeSetup, keeping: Keeping) -> Result<(), ScribeError> {
     let ScribeSetup { ledger_dir, key_dir, origin, rings, control } = setup;
     let place = Place::open_or_create(&ledger_dir)?;
     place.lock()?;
     let signer = key::host_key(&key_dir, &origin)?;
     let Opened { store, unclean, cut_bytes, done } = open::open(place, signer)?;
     let kept = store.next();
-    let mut scribe =
-        Scribe::new(store, rings, &done, Control::listen(control).map_err(ScribeError::Control)?)?;
+    let control = Control::listen(control).map_err(ScribeError::Control)?;
+    let mut scribe = Scribe::new(store, Desks::open(rings, &done)?, control, keeping);
     scribe.control.tell(&FromScribe::Ready { records: kept, recovered: unclean });
     scribe.publish_key()?;
     if unclean {
@@ -84,13 +109,33 @@ pub fn serve(setup: ScribeSetup) -> Result<(), ScribeError> {
 
 struct Scribe {
     store: Store,
-    consumers: Vec<Consumer>,
-    /// Beside each consumer.
-    desks: Vec<Desk>,
+    desks: Desks,
     region: Region,
     control: Control,
+    keeping: Keeping,
     clocks: Stamp,
     last_commit: u64,
+}
+
+/// The rings, and beside each what is known of its producer.
+struct Desks {
+    consumers: Vec<Consumer>,
+    producers: Vec<Desk>,
+}
+
+impl Desks {
+    fn open(rings: Vec<(Producer, OwnedFd)>, done: &BTreeMap<u8, u64>) -> Result<Self, RingError> {
+        let mut desks = Self { consumers: Vec::new(), producers: Vec::new() };
+        for (producer, fd) in rings {
+            desks.consumers.push(Consumer::new(Ring::open(&fd)?, done.get(&producer.number()).copied()));
+            desks.producers.push(Desk { producer, paused_until: 0 });
+        }
+        Ok(desks)
+    }
+
+    fn any_paused(&self, now: u64) -> bool {
+        self.producers.iter().any(|desk| desk.paused_until > now)
+    }
 }
 
 /// What is known of one producer.
@@ -109,21 +154,10 @@ fn is_exposed(producer: Producer) -> bool {
 }
 
 impl Scribe {
-    fn new(
-        store: Store,
-        rings: Vec<(Producer, OwnedFd)>,
-        done: &BTreeMap<u8, u64>,
-        control: Control,
-    ) -> Result<Self, ScribeError> {
-        let mut consumers = Vec::new();
-        let mut desks = Vec::new();
-        for (producer, fd) in rings {
-            consumers.push(Consumer::new(Ring::open(&fd)?, done.get(&producer.number()).copied()));
-            desks.push(Desk { producer, paused_until: 0 });
-        }
+    fn new(store: Store, desks: Desks, control: Control, keeping: Keeping) -> Self {
         let clocks = clock::now();
         let region = Region::default();
-        Ok(Self { store, consumers, desks, region, control, clocks, last_commit: clocks.monotonic })
+        Self { store, desks, region, control, keeping, clocks, last_commit: clocks.monotonic }
     }
 
     fn run(&mut self) -> Result<(), ScribeError> {
@@ -136,6 +170,9 @@ impl Scribe {
             if finishing && taken == 0 {
                 return self.finish();
             }
+            if self.store.segment.length >= self.keeping.segment_bytes {
+                self.turn_over()?;
+            }
             if self.commit_is_due(quiet) {
                 self.commit()?;
             }
@@ -146,10 +183,9 @@ impl Scribe {
     /// Takes everything that is in the rings and stores it. Returns the number of records.
     fn drain(&mut self) -> Result<u64, ScribeError> {
         let before = self.store.next();
-        for at in 0..self.consumers.len() {
-            let (Some(consumer), Some(desk)) = (self.consumers.get_mut(at), self.desks.get_mut(at)) else {
-                break;
-            };
+        for at in 0..self.desks.consumers.len() {
+            let (consumer, desk) = (self.desks.consumers.get_mut(at), self.desks.producers.get_mut(at));
+            let (Some(consumer), Some(desk)) = (consumer, desk) else { break };
             if consumer.is_empty() || desk.paused_until > self.clocks.monotonic {
                 continue;
             }
@@ -161,7 +197,7 @@ impl Scribe {
                 self.note(&Event::Ledger(LedgerNote::Garbled { producer, what }))?;
             }
             self.write()?;
-            if let Some(consumer) = self.consumers.get_mut(at) {
+            if let Some(consumer) = self.desks.consumers.get_mut(at) {
                 consumer.advance(self.region.end());
             }
         }
@@ -203,6 +239,32 @@ impl Scribe {
         Ok(())
     }
 
+    /// The segment is complete: begins the next one, and does what waits for such a moment.
+    fn turn_over(&mut self) -> Result<(), ScribeError> {
+        let first = self.store.segment.first;
+        self.insist(Store::rotate)?;
+        let records = self.store.next() - first;
+        self.note(&Event::Ledger(LedgerNote::Sealed { first, records }))?;
+        let place = &self.store.place;
+        if let Some(before) = retire::due(place, &self.keeping.retention, self.clocks.wall)? {
+            let rule = self.keeping.retention.rule.clone();
+            self.note(&Event::Ledger(LedgerNote::Retired { before, rule }))?;
+            self.commit()?;
+            retire::remove(&self.store.place, before)?;
+        }
+        self.seal_complete()
+    }
+
+    /// Seals every complete segment that is still plain.
+    fn seal_complete(&self) -> Result<(), ScribeError> {
+        let place = &self.store.place;
+        let firsts = segment::firsts(place)?.into_iter().filter(|first| *first < self.store.segment.first);
+        let plain =
+            |first: &u64| place.readable(&layout::name(*first, Part::Plain)).is_ok_and(|file| file.is_some());
+        seal::in_background(place.path().to_owned(), firsts.filter(plain).collect());
+        Ok(())
+    }
+
     fn commit_is_due(&self, quiet: u32) -> bool {
         let age = self.clocks.monotonic.saturating_sub(self.last_commit);
         self.store.uncommitted() && (age > COMMIT_EVERY || quiet == COMMIT_WHEN_QUIET)
@@ -215,9 +277,9 @@ impl Scribe {
         } else {
             (Bell::Any, if self.store.uncommitted() { NAP } else { LOOK_AT_CLOCKS })
         };
-        let slept = wait_any(&self.consumers, self.control.word(), bell, at_most);
+        let slept = wait_any(&self.desks.consumers, self.control.word(), bell, at_most);
         // No futex_waitv here (before Linux 5.16), or a producer that rings without end: sleep all the same.
-        if slept.is_err() || self.desks.iter().any(|desk| desk.paused_until > self.clocks.monotonic) {
+        if slept.is_err() || self.desks.any_paused(self.clocks.monotonic) {
             thread::sleep(NAP);
         }
     }

@@ -14,7 +14,9 @@ use wardroom_model::{Event, Stamp};
 
 use crate::hint::Hint;
 use crate::levels::Levels;
+use crate::open;
 use crate::place::{Place, PlaceError, SYNC};
+use crate::segment::SegmentError;
 
 /// Bytes after which a segment is complete: some 250,000 records, a tenth of a second to scan.
 pub(crate) const SEGMENT_BYTES: u64 = 64 << 20;
@@ -25,6 +27,9 @@ pub enum StoreError {
     /// A file or the directory.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A segment cannot be read.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
     /// The checkpoint is there and is not ours.
     #[error("the ledger's checkpoint does not hold: verify the ledger, and move it away before a new start")]
     Checkpoint(#[from] CheckpointError),
@@ -118,6 +123,16 @@ impl Store {
         let note = checkpoint.sign(&self.signer);
         self.replace(layout::CHECKPOINT, &note)?;
         self.covered = checkpoint.size;
+        self.hint(false)
+    }
+
+    /// Ends the segment, which was just committed to, and begins the next one.
+    pub(crate) fn rotate(&mut self) -> Result<(), PlaceError> {
+        self.commit()?;
+        self.levels.sync(&self.place)?;
+        let note = Checkpoint::of(self.signer.verifier().name(), &self.tree).sign(&self.signer);
+        self.replace(&layout::name(self.segment.first, Part::Note), &note)?;
+        self.segment = open::new_segment(&self.place, self.next())?;
         self.hint(false)
     }
 

@@ -1,0 +1,262 @@
+//! Records as OCSF events (schema.ocsf.io, version 1.3): what programs read. The shape is stable; fields are added,
+//! never changed. Wardroom's own details, which OCSF has no place for, are in `unmapped`.
+
+use serde_json::{Map, Value, json};
+use wardroom_model::event::{
+    Actor, Connection, ConnectionPhase, Exec, FileAct, FileOp, NameQuery, Packet, Privilege, Session,
+    SocketAct, SocketOp, SocketTarget,
+};
+use wardroom_model::{Captured, Event, Kind, Outcome, Verdict};
+
+use crate::facets;
+use crate::origin::Producer;
+use crate::record::Record;
+
+/// The record as one OCSF event. `origin` is the ledger's.
+#[must_use]
+pub fn json(record: &Record, origin: &str) -> Value {
+    let class = record.event.as_ref().map_or(BASE, class);
+    let mut out = Map::new();
+    let type_uid = u64::from(class.uid) * 100 + u64::from(class.activity);
+    out.insert("class_uid".into(), json!(class.uid));
+    out.insert("class_name".into(), json!(class.name));
+    out.insert("category_uid".into(), json!(class.uid / 1000));
+    out.insert("activity_id".into(), json!(class.activity));
+    out.insert("type_uid".into(), json!(type_uid));
+    // Milliseconds since the epoch, as OCSF's timestamp_t; nanoseconds are in `unmapped`.
+    out.insert("time".into(), json!(record.head.stamp.wall / 1_000_000));
+    out.insert("metadata".into(), metadata(record, origin));
+    out.insert("severity_id".into(), json!(severity(record)));
+    let mut unmapped = unmapped(record);
+    if let Some(event) = &record.event {
+        if let Some(verdict) = facets::verdict(event) {
+            insert_verdict(&mut out, verdict);
+        }
+        if let Some(actor) = facets::actor(event) {
+            out.insert("actor".into(), json!({ "process": process(actor) }));
+        }
+        insert_details(&mut out, &mut unmapped, event);
+    }
+    out.insert("unmapped".into(), Value::Object(unmapped));
+    Value::Object(out)
+}
+
+/// A class of OCSF and the activity within it.
+struct Class {
+    uid: u16,
+    name: &'static str,
+    activity: u8,
+}
+
+const BASE: Class = Class { uid: 0, name: "Base Event", activity: 0 };
+
+fn class(event: &Event) -> Class {
+    let process = |activity| Class { uid: 1007, name: "Process Activity", activity };
+    let network = |activity| Class { uid: 4001, name: "Network Activity", activity };
+    match event {
+        Event::Exec(_) => process(1),
+        Event::Image(_) => process(99),
+        Event::Exit(_) => process(2),
+        Event::File(file) => {
+            Class { uid: 1001, name: "File System Activity", activity: file_activity(file.op) }
+        }
+        Event::Socket(socket) => network(match socket.op {
+            SocketOp::Connect => 1,
+            SocketOp::Bind => 7,
+            SocketOp::SendTo => 6,
+        }),
+        Event::Connection(connection) => network(match &connection.phase {
+            ConnectionPhase::Decided(verdict) if verdict.outcome == Outcome::Refused => 5,
+            ConnectionPhase::Decided(_) => 1,
+            ConnectionPhase::Ended(_) => 2,
+        }),
+        Event::Name(_) => Class { uid: 4003, name: "DNS Activity", activity: 1 },
+        Event::Packet(_) => network(5),
+        Event::Privilege(_) => Class { uid: 1003, name: "Kernel Activity", activity: 4 },
+        Event::Session(Session::Started(_)) => {
+            Class { uid: 6002, name: "Application Lifecycle", activity: 3 }
+        }
+        Event::Session(Session::Ended(_)) => Class { uid: 6002, name: "Application Lifecycle", activity: 4 },
+        Event::Supervision(_) => Class { uid: 6002, name: "Application Lifecycle", activity: 99 },
+        Event::Operator(_) => Class { uid: 3004, name: "Entity Management", activity: 99 },
+        Event::Policy(_) => Class { uid: 3004, name: "Entity Management", activity: 3 },
+        Event::Ledger(_) => BASE,
+        Event::Probe(_) => Class { uid: 2003, name: "Compliance Finding", activity: 1 },
+    }
+}
+
+fn file_activity(op: FileOp) -> u8 {
+    match op {
+        FileOp::Create | FileOp::Link | FileOp::Symlink | FileOp::MakeDirectory | FileOp::MakeNode => 1,
+        FileOp::ReadSensitive => 2,
+        FileOp::OpenWrite | FileOp::Truncate => 3,
+        FileOp::Delete => 4,
+        FileOp::Rename => 5,
+        FileOp::SetAttribute | FileOp::RemoveAttribute => 6,
+        FileOp::ChangeMode | FileOp::ChangeOwner => 7,
+    }
+}
+
+fn metadata(record: &Record, origin: &str) -> Value {
+    json!({
+        "version": "1.3.0",
+        "product": { "name": "Wardroom", "vendor_name": "Wardroom" },
+        "log_name": origin,
+        "sequence": record.head.sequence,
+        "uid": format!("{origin}/{}", record.head.sequence),
+    })
+}
+
+/// 1 informational, 2 low, 3 medium.
+fn severity(record: &Record) -> u8 {
+    match (record.head.outcome, Kind::ALL.get(usize::from(record.head.kind))) {
+        (_, Some(Kind::Privilege)) | (_, None) => 3,
+        (Some(Outcome::Refused), _) => 2,
+        (Some(Outcome::Allowed | Outcome::Observed | Outcome::Failed) | None, _) => 1,
+    }
+}
+
+fn unmapped(record: &Record) -> Map<String, Value> {
+    let producer = Producer::from_number(record.head.producer).map_or("unknown", Producer::word);
+    let kind = Kind::ALL.get(usize::from(record.head.kind)).map_or("unknown", |kind| kind.word());
+    let mut out = Map::new();
+    out.insert("kind".into(), json!(kind));
+    out.insert("producer".into(), json!(producer));
+    out.insert("monotonic_ns".into(), json!(record.head.stamp.monotonic));
+    out.insert("wall_ns".into(), json!(record.head.stamp.wall));
+    if record.event.is_none() {
+        out.insert("undecodable".into(), json!(true));
+    }
+    out
+}
+
+fn insert_verdict(out: &mut Map<String, Value>, verdict: &Verdict) {
+    // disposition_id: 1 allowed, 2 blocked, 17 logged, 27 error; status_id: 1 success, 2 failure.
+    let (disposition, status) = match verdict.outcome {
+        Outcome::Allowed => (1, 1),
+        Outcome::Refused => (2, 2),
+        Outcome::Observed => (17, 1),
+        Outcome::Failed => (27, 2),
+    };
+    out.insert("disposition_id".into(), json!(disposition));
+    out.insert("disposition".into(), json!(verdict.outcome.word()));
+    out.insert("status_id".into(), json!(status));
+    out.insert("status_detail".into(), json!(verdict.reason.to_string()));
+    if let Some(rule) = &verdict.rule {
+        out.insert("firewall_rule".into(), json!({ "name": rule.to_string() }));
+    }
+}
+
+fn process(actor: &Actor) -> Value {
+    let path = actor.program.path.to_string();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    json!({ "pid": actor.pid, "name": name, "file": { "path": path, "name": name, "type_id": 1 } })
+}
+
+/// What the class has places for goes to `out`, the rest to `unmapped`.
+fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, event: &Event) {
+    match event {
+        Event::Exec(Exec { path, arguments, directory, interpreter, .. }) => {
+            let line = String::from_utf8_lossy(arguments.shown()).replace('\0', " ");
+            let line = Captured::cut(line.trim_end().as_bytes(), usize::MAX).to_string();
+            out.insert(
+                "process".into(),
+                json!({ "cmd_line": line, "file": file(path), "working_directory": text(directory) }),
+            );
+            insert(unmapped, "interpreter", interpreter.as_ref().map(text));
+            insert(unmapped, "arguments_bytes", arguments.whole().map(|whole| json!(whole.length)));
+        }
+        Event::Image(image) => {
+            out.insert("process".into(), process(&image.actor));
+            insert(unmapped, "announced", image.announced.as_ref().map(text));
+        }
+        Event::Exit(exit) => {
+            out.insert("process".into(), process(&exit.actor));
+            insert(out, "exit_code", exit.status.map(|status| json!(status)));
+        }
+        Event::File(FileAct { op, path, other, mode, .. }) => {
+            out.insert("file".into(), file(path));
+            insert(out, "file_result", other.as_ref().map(file));
+            unmapped.insert("operation".into(), json!(format!("{op:?}")));
+            insert(unmapped, "mode", mode.map(|mode| json!(format!("{mode:04o}"))));
+        }
+        Event::Socket(SocketAct { op, address, .. }) => {
+            unmapped.insert("operation".into(), json!(format!("{op:?}")));
+            out.insert("dst_endpoint".into(), target(address));
+        }
+        Event::Connection(connection) => insert_connection(out, unmapped, connection),
+        Event::Name(NameQuery { name, rtype, count, .. }) => {
+            out.insert("query".into(), json!({ "hostname": text(name), "type": rtype.to_string() }));
+            out.insert("count".into(), json!(count));
+        }
+        Event::Packet(Packet { protocol, destination, count, .. }) => {
+            out.insert("dst_endpoint".into(), endpoint(destination));
+            out.insert("connection_info".into(), json!({ "protocol_num": protocol, "direction_id": 2 }));
+            out.insert("count".into(), json!(count));
+        }
+        Event::Privilege(Privilege { call, arguments, detail, count, .. }) => {
+            out.insert("kernel".into(), json!({ "name": call, "type_id": 2, "system_call": call }));
+            out.insert("count".into(), json!(count));
+            unmapped.insert("arguments".into(), json!(arguments));
+            insert(unmapped, "detail", detail.as_ref().map(text));
+        }
+        Event::Operator(_)
+        | Event::Session(_)
+        | Event::Policy(_)
+        | Event::Supervision(_)
+        | Event::Ledger(_)
+        | Event::Probe(_) => {
+            out.insert("message".into(), json!(crate::show::subject(event)));
+        }
+    }
+}
+
+fn insert_connection(
+    out: &mut Map<String, Value>,
+    unmapped: &mut Map<String, Value>,
+    connection: &Connection,
+) {
+    let mut destination = endpoint(&connection.dialled);
+    if let (Some(host), Some(fields)) = (&connection.host, destination.as_object_mut()) {
+        fields.insert("hostname".into(), json!(host.as_str()));
+    }
+    out.insert("dst_endpoint".into(), destination);
+    out.insert(
+        "connection_info".into(),
+        json!({ "protocol_num": 6, "direction_id": 2, "uid": connection.id.to_string() }),
+    );
+    if let ConnectionPhase::Ended(end) = &connection.phase {
+        out.insert("traffic".into(), json!({ "bytes_out": end.sent, "bytes_in": end.received, "bytes": end.sent.saturating_add(end.received) }));
+        out.insert("duration".into(), json!(end.micros / 1000));
+        insert(unmapped, "remote", end.remote.as_ref().map(endpoint));
+        unmapped.insert("duration_us".into(), json!(end.micros));
+    }
+}
+
+fn insert(out: &mut Map<String, Value>, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        out.insert(key.to_owned(), value);
+    }
+}
+
+fn target(address: &SocketTarget) -> Value {
+    match address {
+        SocketTarget::Inet(address) => endpoint(address),
+        SocketTarget::Unix(path) => json!({ "name": text(path), "type": "unix" }),
+        SocketTarget::Other(family) => json!({ "type": format!("family {family}") }),
+        SocketTarget::Unreadable => json!({ "type": "unreadable" }),
+    }
+}
+
+fn endpoint(address: &std::net::SocketAddr) -> Value {
+    json!({ "ip": address.ip().to_string(), "port": address.port() })
+}
+
+fn file(path: &Captured) -> Value {
+    let path = path.to_string();
+    json!({ "name": path.rsplit('/').next().unwrap_or_default(), "path": path, "type_id": 1 })
+}
+
+fn text(captured: &Captured) -> Value {
+    json!(captured.to_string())
+}

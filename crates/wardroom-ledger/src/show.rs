@@ -1,0 +1,249 @@
+//! A record as one line for a person. Everything that an agent chose is escaped (attacks C9, L4); colour is the
+//! caller's, by the role of each part.
+
+use std::fmt::Write;
+
+use wardroom_model::bytes::escape;
+use wardroom_model::event::{ConnectionPhase, Event, FileOp, LedgerNote, Session, SocketOp, SocketTarget};
+use wardroom_model::{Captured, Kind, Outcome};
+
+use crate::facets;
+use crate::record::Record;
+
+/// What a part of a line is, for whoever chooses colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// When.
+    Time,
+    /// The kind of record.
+    Kind,
+    /// What became of it.
+    Outcome(Option<Outcome>),
+    /// Who.
+    Program,
+    /// What it was about.
+    Subject,
+    /// Why.
+    Reason,
+    /// The rule's file and line.
+    Rule,
+}
+
+/// One part of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub role: Role,
+    /// Its text, escaped, without line breaks.
+    pub text: String,
+}
+
+/// The parts of a record's line, in order; to be joined by spaces. `time` formats the wall time (nanoseconds since
+/// the Unix epoch) as the reader's zone wants it.
+#[must_use]
+pub fn line(record: &Record, time: impl Fn(u64) -> String) -> Vec<Part> {
+    let part = |role, text: String| Part { role, text };
+    let kind = Kind::ALL.get(usize::from(record.head.kind)).map_or("unknown", |kind| kind.word());
+    let outcome = record.head.outcome;
+    let mut parts = vec![
+        part(Role::Time, time(record.head.stamp.wall)),
+        part(Role::Kind, format!("{kind:<11}")),
+        part(Role::Outcome(outcome), format!("{:<7}", outcome.map_or("", Outcome::word))),
+    ];
+    let Some(event) = &record.event else {
+        parts.push(part(Role::Subject, "(this version cannot read this record)".to_owned()));
+        return parts;
+    };
+    if let Some(actor) = facets::actor(event) {
+        parts.push(part(Role::Program, format!("{}[{}]", actor.program.path, actor.pid)));
+    }
+    parts.push(part(Role::Subject, subject(event)));
+    if let Some(verdict) = facets::verdict(event).filter(|verdict| verdict.outcome != Outcome::Observed) {
+        parts.push(part(Role::Reason, format!("({})", one_line(&verdict.reason.to_string()))));
+        if let Some(rule) = &verdict.rule {
+            parts.push(part(Role::Rule, format!("[{}]", one_line(&rule.to_string()))));
+        }
+    }
+    parts
+}
+
+/// A record's line as plain text.
+#[must_use]
+pub fn text(record: &Record, time: impl Fn(u64) -> String) -> String {
+    let parts = line(record, time);
+    let texts: Vec<&str> = parts.iter().map(|part| part.text.as_str()).collect();
+    texts.join(" ").trim_end().to_owned()
+}
+
+/// The wall time in UTC, to milliseconds.
+#[must_use]
+pub fn utc(wall: u64) -> String {
+    i64::try_from(wall / 1_000_000)
+        .ok()
+        .and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+        .map_or_else(|| format!("{wall} ns"), |time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+/// What the record is about, escaped, in one line.
+#[must_use]
+pub fn subject(event: &Event) -> String {
+    match event {
+        Event::Operator(operator) => format!("user {} ran: {}", operator.uid, operator.action),
+        Event::Session(Session::Started(start)) => {
+            format!("started: {} ({} mechanisms in force)", words(&start.command), start.mechanisms.len())
+        }
+        Event::Session(Session::Ended(end)) => match &end.because {
+            None => format!("ended with status {}", end.status),
+            Some(why) => format!("ended with status {}: {}", end.status, one_line(why)),
+        },
+        Event::Exec(exec) => match &exec.interpreter {
+            None => words(&exec.arguments),
+            Some(interpreter) => format!("{} (script, run by {interpreter})", words(&exec.arguments)),
+        },
+        Event::Image(image) => match &image.announced {
+            None => "is the image that was loaded".to_owned(),
+            Some(announced) => format!("was loaded, but {announced} was announced"),
+        },
+        Event::Exit(exit) => match exit.status {
+            None => "ended".to_owned(),
+            Some(status) => format!("ended with status {status}"),
+        },
+        Event::File(file) => match &file.other {
+            None => format!("{} {}", file_word(file.op), file.path),
+            Some(other) => format!("{} {} -> {other}", file_word(file.op), file.path),
+        },
+        Event::Socket(socket) => format!("{} {}", socket_word(socket.op), target(&socket.address)),
+        Event::Connection(connection) => {
+            let host = connection.host.as_ref().map(|host| format!("{host}:{}", connection.dialled.port()));
+            let to = host.unwrap_or_else(|| connection.dialled.to_string());
+            match &connection.phase {
+                ConnectionPhase::Decided(_) => format!("connect {to}"),
+                ConnectionPhase::Ended(end) => format!(
+                    "closed {to}, {} bytes out, {} in, {}.{:03} s",
+                    end.sent,
+                    end.received,
+                    end.micros / 1_000_000,
+                    end.micros / 1000 % 1000
+                ),
+            }
+        }
+        Event::Name(query) => format!("{} (type {}){}", query.name, query.rtype, times(query.count)),
+        Event::Packet(packet) => {
+            format!("protocol {} to {}{}", packet.protocol, packet.destination, times(packet.count))
+        }
+        Event::Privilege(privilege) => {
+            let detail = privilege.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
+            format!("{}{detail}{}", one_line(&privilege.call), times(privilege.count))
+        }
+        Event::Policy(change) => match &change.refused {
+            None => format!("in force: {}", change.file),
+            Some(why) => format!("refused, the old one stays: {}: {why}", change.file),
+        },
+        Event::Supervision(supervision) => {
+            format!("{}: {}", one_line(&supervision.process), one_line(&supervision.what))
+        }
+        Event::Ledger(note) => ledger_note(note),
+        Event::Probe(probe) => {
+            format!("{}: {} ({})", one_line(&probe.id), one_line(&probe.result), probe.evidence)
+        }
+    }
+}
+
+fn ledger_note(note: &LedgerNote) -> String {
+    match note {
+        LedgerNote::Recovered(found) => format!(
+            "recovered after an unclean end: {} records kept, {} bytes cut, {} records taken from the handover",
+            found.kept, found.cut_bytes, found.from_handoff
+        ),
+        LedgerNote::ClockStep { nanos } => {
+            format!(
+                "the wall clock moved by {}.{:03} s",
+                nanos / 1_000_000_000,
+                (nanos / 1_000_000 % 1000).abs()
+            )
+        }
+        LedgerNote::Sealed { first, records } => format!("{records} records from {first} on are complete"),
+        LedgerNote::Retired { before, rule } => match rule {
+            None => format!("records before {before} are retired"),
+            Some(rule) => format!("records before {before} are retired [{}]", one_line(&rule.to_string())),
+        },
+        LedgerNote::Garbled { producer, what } => {
+            format!("producer {producer} handed over what is no record: {}", one_line(what))
+        }
+    }
+}
+
+/// NUL-separated arguments as words.
+fn words(arguments: &Captured) -> String {
+    let mut out = String::new();
+    let shown = arguments.shown().strip_suffix(b"\0").unwrap_or(arguments.shown());
+    for (at, word) in shown.split(|byte| *byte == 0).enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        let quote = word.is_empty() || word.contains(&b' ');
+        let mark = if quote { "'" } else { "" };
+        out.push_str(mark);
+        if escape(word, &mut out).is_err() {
+            out.push('?');
+        }
+        out.push_str(mark);
+    }
+    if let Some(whole) = arguments.whole()
+        && write!(out, "… ({} bytes)", whole.length).is_err()
+    {
+        out.push('…');
+    }
+    out
+}
+
+fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    if escape(text.as_bytes(), &mut out).is_err() {
+        out.push('?');
+    }
+    out
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { String::new() } else { format!(" × {count}") }
+}
+
+fn target(address: &SocketTarget) -> String {
+    match address {
+        SocketTarget::Inet(address) => address.to_string(),
+        SocketTarget::Unix(path) => match path.shown().strip_prefix(b"\0") {
+            Some(name) => format!("unix:@{}", Captured::path(name)),
+            None => format!("unix:{path}"),
+        },
+        SocketTarget::Other(family) => format!("address family {family}"),
+        SocketTarget::Unreadable => "an address that cannot be read".to_owned(),
+    }
+}
+
+fn file_word(op: FileOp) -> &'static str {
+    match op {
+        FileOp::OpenWrite => "write",
+        FileOp::Create => "create",
+        FileOp::Truncate => "truncate",
+        FileOp::Delete => "delete",
+        FileOp::Rename => "rename",
+        FileOp::Link => "link",
+        FileOp::Symlink => "symlink",
+        FileOp::MakeDirectory => "mkdir",
+        FileOp::ChangeMode => "chmod",
+        FileOp::ChangeOwner => "chown",
+        FileOp::SetAttribute => "setxattr",
+        FileOp::ReadSensitive => "read sensitive",
+        FileOp::MakeNode => "mknod",
+        FileOp::RemoveAttribute => "removexattr",
+    }
+}
+
+fn socket_word(op: SocketOp) -> &'static str {
+    match op {
+        SocketOp::Connect => "connect",
+        SocketOp::Bind => "bind",
+        SocketOp::SendTo => "send to",
+    }
+}
