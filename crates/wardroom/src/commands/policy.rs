@@ -75,7 +75,7 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
 /// Writes a policy from a template.
 pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
     let name = agent_name(&asked.name)?;
-    let known = TEMPLATES.map(|(template, about)| format!("{template} ({about})")).join(", ");
+    let known = TEMPLATES.join(", ");
     let text = template(&asked.template, &name)
         .ok_or_else(|| Failure::new(Exit::Usage, format!("there is no template {:?}; there are: {known}", asked.template)))?;
     let file = places.agent(&name).policy;
@@ -112,7 +112,7 @@ fn say_meaning(source: &Source) {
         screen::data(&format!("  {sentence}"));
     }
     for missing in source.policy.unsupported() {
-        screen::data(&format!("  not yet supported, so `run` will refuse: {} ({})", missing.what, missing.at));
+        screen::data(&format!("  not yet supported, so `run` will refuse: {missing}"));
     }
 }
 
@@ -120,13 +120,8 @@ fn say_meaning(source: &Source) {
 pub(super) fn why(places: &Places, asked: &cli::Why) -> Done {
     let source = load(&places.agent(&agent_name(&asked.name)?).policy)?;
     let answer = wardroom_policy::why(&source.policy, &asked.subject);
-    for sentence in &answer.sentences {
-        screen::data(sentence);
-    }
-    if let Some(rule) = &answer.rule {
-        screen::data(&format!("rule: {rule}"));
-    }
-    Ok(if answer.outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
+    screen::data(&answer.to_string());
+    Ok(if answer.verdict().outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
 }
 
 /// Permits one more host: the file keeps its comments and layout, and the change is shown.

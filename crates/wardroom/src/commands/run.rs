@@ -42,8 +42,7 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
         return Err(Failure::new(Exit::Usage, why));
     }
     let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let workspace = workspace.to_str().ok_or_else(|| Failure::new(Exit::Usage, "this directory's name is not UTF-8"))?;
-    let text = here_policy(&name, workspace, &asked.allow, &command);
+    let text = here_policy(&name, &workspace, &asked.allow, &command).or_exit(Exit::Policy)?;
     screen::talk(&format!("wardroom: this directory's policy (keep it with --save):\n\n{}\n", text.trim_end()));
     if !asked.save {
         return policy::Source::parse(None, text);
