@@ -17,7 +17,7 @@ use wardroom_model::{Outcome, Reason, Verdict};
 use wardroom_policy::{NetworkPolicy, Permit};
 use wardroom_scribe::Receipt;
 
-use crate::limits::{DIAL_TIME, Limits};
+use crate::limits::{DIAL_TIME, LOOKUP_TIME, Limits};
 use crate::special::is_special;
 use crate::upstream::Upstream;
 
@@ -67,7 +67,8 @@ async fn look_up(
     limits: &Limits,
 ) -> Result<Vec<SocketAddr>, Reason> {
     let host = permit.host().ok_or_else(|| Reason::FailedClosed("neither name nor address".to_owned()))?;
-    let found = outside.upstream.addresses(host, limits).await?;
+    let found = timeout(LOOKUP_TIME, outside.upstream.addresses(host, limits)).await;
+    let found = found.map_err(|_elapsed| Reason::Unresolved("no answer within 10 seconds".to_owned()))??;
     let own = hostnet::own_addresses(&outside.host)
         .map_err(|e| Reason::FailedClosed(format!("cannot tell the host's own addresses: {e}")))?;
     let forbidden = |ip: &IpAddr| {

@@ -138,6 +138,11 @@ async fn admit_and_carry(gate: &Gate, agent: &TcpStream, attempt: &Attempt) -> R
     let carried = tokio::select! {
         verdict = carry(gate, agent, &flight, (permit, receipt, policy), &traffic) => verdict,
         verdict = revoked(&mut changes, attempt, &as_permitted) => verdict,
+        () = gate.closed() => Verdict {
+            outcome: Outcome::Failed,
+            reason: Reason::FailedClosed("the gate ended".to_owned()),
+            rule: None,
+        },
     };
     if carried.outcome != Outcome::Allowed {
         reset(agent);

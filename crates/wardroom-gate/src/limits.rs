@@ -19,6 +19,8 @@ const NEW_NAMES_BURST: f64 = 128.0;
 
 /// What time a peer has to show its ClientHello. TLS clients send it in their first flight.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(10);
+/// What time the host's resolvers have: two attempts of the usual 5 seconds (`resolv.conf(5)`).
+pub(crate) const LOOKUP_TIME: Duration = Duration::from_secs(10);
 /// What time all addresses of a name together have to be reached.
 pub(crate) const DIAL_TIME: Duration = Duration::from_secs(30);
 
@@ -81,6 +83,11 @@ impl Limits {
             return Err(Reached::Rate);
         }
         place(&self.open, usize::try_from(limit).unwrap_or(usize::MAX)).ok_or(Reached::Open(limit))
+    }
+
+    /// Whether any connection is open.
+    pub(crate) fn any_open(&self) -> bool {
+        self.open.get() > 0
     }
 
     /// A place among those that have yet to speak.

@@ -108,6 +108,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         outside: Outside { upstream: Upstream::new(resolvers), host },
         pipes: Pipes::new(),
         in_force: watch::Sender::new(policy.network().clone()),
+        closing: watch::Sender::new(false),
         next_id: Cell::new(u64::from(generation) << ID_BITS),
     });
     let mut parts = JoinSet::new();
@@ -131,6 +132,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         error = gate.recorder.failure() => Err(GateError::Ledger(error)),
         part = parts.join_next() => Err(GateError::Sockets(part_ended(part))),
     };
+    gate.close().await;
     gate.recorder.flush();
     ended
 }

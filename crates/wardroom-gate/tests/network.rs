@@ -354,3 +354,80 @@ fn rules_for_programs_hold_only_for_who_the_guard_vouches_for() {
         bench.forget();
     }
 }
+
+#[test]
+fn n6_fast_open_is_governed_like_connect() {
+    let server = echo();
+    let rules = pinned("api.example.com", server);
+    let Some(mut bench) = Bench::start("n6", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let allowed = SocketAddr::from((bench.address("api.example.com"), 443));
+    let fast_open = |to: SocketAddr| {
+        let socket = bench.socket(Domain::IPV4, Type::STREAM);
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // MSG_FASTOPEN
+        let sent = socket.send_to_with_flags(b"x", &to.into(), 0x2000_0000);
+        sent.and_then(|_| std::net::TcpStream::from(socket).read(&mut [0]))
+    };
+    assert_eq!(fast_open(allowed).unwrap(), 1);
+    let refused: SocketAddr = "1.1.1.1:443".parse().unwrap();
+    assert_eq!(fast_open(refused).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    bench.seen("it", |e| matches!(e, Event::Packet(p) if p.destination == refused));
+    bench.seen("it", |e| matches!(e, Event::Connection(c) if c.dialled == allowed));
+}
+
+#[test]
+fn n8_names_below_a_wildcard_are_looked_up_only_so_often() {
+    let (resolvers, asked) = name_server(&["10.0.0.1"]);
+    let rules = "[[network.allow]]\nhost = \"*.example.com\"\nprotocol = \"tcp\"\nports = [80]\n";
+    let Some(mut bench) = Bench::start("n8", &Setup { policy: rules, resolvers, ..Setup::default() }) else {
+        return;
+    };
+    for n in 0..200 {
+        let mut stream = bench.connect_to(&format!("secret{n}.example.com"), 80).unwrap();
+        assert!(stream.read(&mut [0]).is_err());
+    }
+    bench.seen("the limit", |e| match e {
+        Event::Connection(c) => matches!(verdict(c).reason, Reason::LimitReached(_)),
+        _ => false,
+    });
+    // Two questions a name (A and AAAA) for the 128 that pass, and for what comes back meanwhile.
+    assert!(asked.load(Ordering::SeqCst) <= 2 * 140, "{asked:?}");
+}
+
+#[test]
+fn n16_services_on_the_hosts_loopback_are_not_there() {
+    let server = echo();
+    let Some(bench) = Bench::start("n16", &Setup::default()) else { return };
+    assert_eq!(bench.connect(server).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_name_that_does_not_resolve_fails_with_its_reason() {
+    let (resolvers, _) = name_server(&[]);
+    let rules = "[[network.allow]]\nhost = \"api.example.com\"\nprotocol = \"tcp\"\nports = [80]\n";
+    let Some(mut bench) = Bench::start("dns", &Setup { policy: rules, resolvers, ..Setup::default() }) else {
+        return;
+    };
+    let to = SocketAddr::from((bench.address("api.example.com"), 80));
+    let mut stream = bench.connect(to).unwrap();
+    assert!(stream.read(&mut [0]).is_err());
+    assert!(matches!(bench.refused(to), Reason::Unresolved(_)));
+}
+
+#[test]
+fn n22_without_a_gate_nothing_passes_and_every_connection_has_its_end() {
+    let server = echo();
+    let rules = pinned("api.example.com", server);
+    let Some(mut bench) = Bench::start("n22", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let to = SocketAddr::from((bench.address("api.example.com"), 443));
+    let mut open = bench.connect(to).unwrap();
+    open.write_all(b"x").unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    let ends = bench.end().iter().filter(|e| match e {
+        Event::Connection(c) => matches!(c.phase, ConnectionPhase::Ended(_)),
+        _ => false,
+    });
+    assert_eq!(ends.count(), 1);
+    assert!(open.read(&mut [0]).is_err(), "reset");
+    assert!(bench.connect(to).is_err());
+}

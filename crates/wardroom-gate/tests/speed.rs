@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Type};
 use support::{Bench, Setup, serve_each};
+use wardroom_model::event::{Actor, Program};
+use wardroom_model::{Attribution, Captured};
 
 #[test]
 #[ignore = "the inside of the other tests"]
@@ -88,6 +90,14 @@ fn a_new_connection_against_a_direct_one() {
             } else {
                 socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()
             };
+            if inside {
+                // As the guard does before it lets a connect go on.
+                let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
+                let program = Program { path: Captured::from("/usr/bin/curl"), trusted: true };
+                let message =
+                    minicbor::to_vec(Attribution { inode, actor: Actor { pid: 7, program } }).unwrap();
+                rustix::net::send(&bench.attribution, &message, rustix::net::SendFlags::empty()).unwrap();
+            }
             let begun = Instant::now();
             socket.connect(&to.into()).unwrap();
             let mut stream = TcpStream::from(socket);
