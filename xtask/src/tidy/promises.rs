@@ -1,6 +1,7 @@
 //! Every promise of `docs/security-model.md` names a test, and the test exists.
 //!
-//! A row of its table is `| promise | witness |`; a witness is one or more test functions in backquotes, as `crate::function`.
+//! The last cell of a row `| P1.2 | ... |` holds its witnesses in backquotes: test functions as `crate::function`, hostile programs
+//! as `hostile::ID`.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +9,16 @@ use crate::tidy::Tracked;
 
 const MODEL: &str = "docs/security-model.md";
 
+/// Its tables end in a cell of tests as well.
+const LESSONS: &str = "docs/lessons.md";
+
 /// Rows without a witness, and witnesses that are no test.
 pub(crate) fn without_a_witness(tracked: &[Tracked]) -> Vec<String> {
     let Some(model) = tracked.iter().find(|file| file.path == MODEL) else {
         return vec![format!("{MODEL}: missing")];
     };
-    let tests = tests(tracked);
+    let mut tests = tests(tracked);
+    tests.extend(hostile(tracked));
     let mut faults = Vec::new();
     let mut rows = 0_usize;
     for (number, row) in (1..).zip(model.text.lines()).filter(|(_, line)| is_promise(line)) {
@@ -25,6 +30,13 @@ pub(crate) fn without_a_witness(tracked: &[Tracked]) -> Vec<String> {
         for witness in witnesses.into_iter().filter(|witness| !tests.contains(*witness)) {
             faults.push(format!("{MODEL}:{number}: there is no test `{witness}`"));
         }
+    }
+    let lessons = tracked.iter().find(|file| file.path == LESSONS);
+    for row in
+        lessons.into_iter().flat_map(|file| file.text.lines()).filter(|line| line.starts_with("| ")).skip(1)
+    {
+        let absent = last_cell(row).split('`').skip(1).step_by(2).filter(|witness| !tests.contains(*witness));
+        faults.extend(absent.map(|witness| format!("{LESSONS}: there is no test `{witness}`")));
     }
     if rows == 0 {
         faults.push(format!("{MODEL}: no table of promises and witnesses"));
@@ -45,7 +57,8 @@ fn last_cell(row: &str) -> &str {
 fn tests(tracked: &[Tracked]) -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for file in tracked.iter().filter(|file| file.is_rust()) {
-        let Some(member) = file.path.strip_prefix("crates/").and_then(|path| path.split('/').next()) else {
+        let path = file.path.strip_prefix("crates/").unwrap_or(&file.path);
+        let Some(member) = path.split('/').next() else {
             continue;
         };
         let mut marked = false;
@@ -58,4 +71,14 @@ fn tests(tracked: &[Tracked]) -> BTreeSet<String> {
         }
     }
     tests
+}
+
+/// Every hostile program, as `hostile::ID`.
+fn hostile(tracked: &[Tracked]) -> BTreeSet<String> {
+    let manifest = tracked.iter().find(|file| file.path == "hostile/manifest.toml");
+    let lines = manifest.into_iter().flat_map(|file| file.text.lines());
+    lines
+        .filter_map(|line| line.strip_prefix("id = "))
+        .map(|id| format!("hostile::{}", id.trim_matches('"')))
+        .collect()
 }
