@@ -1,69 +1,22 @@
 //! A scribe in a thread, producers beside it, and what is on disk afterwards.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail loudly"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+mod common;
+
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use wardroom_model::event::{Event, Supervision};
-use wardroom_scribe::{
-    FromScribe, Handoff, Producer, ScribeError, ScribeSetup, ToScribe, create_ring, hear, say, serve,
-};
-
-fn event(text: &str) -> Event {
-    Event::Supervision(Supervision { process: "test".into(), what: text.into() })
-}
-
-/// A running scribe and the keeper's end of its control connection.
-struct Running {
-    thread: JoinHandle<Result<(), ScribeError>>,
-    control: OwnedFd,
-}
-
-fn start(base: &Path, producers: &[Producer]) -> Running {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    let ledger_dir = base.join("ledger");
-    let rings = producers.iter().map(|p| (*p, create_ring(&ledger_dir, *p).unwrap())).collect();
-    let setup = ScribeSetup {
-        ledger_dir,
-        key_dir: base.join("keys"),
-        origin: "host/test".into(),
-        rings,
-        control: theirs,
-    };
-    Running { thread: thread::spawn(move || serve(setup)), control: ours }
-}
-
-impl Running {
-    fn finish(self) -> u64 {
-        say(&self.control, &ToScribe::Finish).unwrap();
-        let mut records = 0;
-        while let Ok(Some(said)) = hear::<FromScribe>(&self.control) {
-            if let FromScribe::Finished { records: all } = said {
-                records = all;
-            }
-        }
-        self.thread.join().unwrap().unwrap();
-        records
-    }
-}
-
-fn attach(base: &Path, producer: Producer) -> Handoff {
-    Handoff::attach(create_ring(&base.join("ledger"), producer).unwrap(), producer).unwrap()
-}
+use common::{attach, event, start, verifier, written};
+use wardroom_ledger::{Finding, Query};
+use wardroom_model::event::{Event, LedgerNote};
+use wardroom_model::{Kind, RuleRef};
+use wardroom_scribe::{Keeping, Producer, Retention, export, records, verify};
 
 #[test]
 fn every_record_of_every_thread_is_stored_once_and_in_order() {
     let base = tempfile::tempdir().unwrap();
-    let scribe = start(base.path(), &[Producer::Keeper, Producer::Gate]);
+    let scribe = start(base.path(), &[Producer::Keeper, Producer::Gate], Keeping::default());
     let (threads, each) = (4_u64, 2_000_u64);
     let keeper = Arc::new(attach(base.path(), Producer::Keeper));
     let workers: Vec<_> = (0..threads)
@@ -83,7 +36,107 @@ fn every_record_of_every_thread_is_stored_once_and_in_order() {
     workers.into_iter().for_each(|worker| worker.join().unwrap());
     assert_eq!(scribe.finish(), threads * each + each);
     // A second run goes on where the first ended, without a word of recovery.
-    let scribe = start(base.path(), &[Producer::Keeper, Producer::Gate]);
+    let scribe = start(base.path(), &[Producer::Keeper, Producer::Gate], Keeping::default());
     let _receipt = gate.record(&event("again")).unwrap();
     assert_eq!(scribe.finish(), threads * each + each + 1);
+}
+
+#[test]
+fn segments_are_sealed_and_everything_in_them_is_found_again() {
+    let base = tempfile::tempdir().unwrap();
+    written(base.path(), 3_000, 40_000);
+    let ledger = base.path().join("ledger");
+    // Sealing goes on beside the scribe, and is caught up with at the next start where it was cut short.
+    wait_for(|| common::files(&ledger).iter().filter(|name| name.ends_with(".lz4")).count() >= 3);
+    let all: Vec<_> = records(&ledger, Query::default()).unwrap().map(Result::unwrap).collect();
+    let sequences: Vec<u64> = all.iter().map(|record| record.head.sequence).collect();
+    assert_eq!(sequences, (0..u64::try_from(all.len()).unwrap()).collect::<Vec<_>>());
+    let ours = Query { kinds: vec![Kind::Supervision], ..Query::default() };
+    let texts: Vec<_> =
+        records(&ledger, ours).unwrap().map(|record| record.unwrap().event.unwrap()).collect();
+    assert_eq!(texts, (0..3_000).map(|n| event(&format!("record {n}"))).collect::<Vec<_>>());
+    let late = Query { since: Some(all[2_500].head.stamp.wall), ..Query::default() };
+    assert_eq!(records(&ledger, late).unwrap().count(), all.len() - 2_500);
+    let notes = Query { kinds: vec![Kind::Ledger], from: 1_000, ..Query::default() };
+    assert!(
+        records(&ledger, notes).unwrap().all(|record| {
+            matches!(record.unwrap().event, Some(Event::Ledger(LedgerNote::Sealed { .. })))
+        })
+    );
+    let found = verify(&ledger, &verifier(base.path()), None).unwrap();
+    assert_eq!((found.finding, found.records), (Finding::Intact, u64::try_from(all.len()).unwrap()));
+}
+
+#[test]
+fn an_export_stands_for_itself() {
+    let base = tempfile::tempdir().unwrap();
+    written(base.path(), 1_500, 40_000);
+    let (ledger, copy) = (base.path().join("ledger"), base.path().join("copy"));
+    let checkpoint = export(&ledger, &verifier(base.path()), &copy).unwrap();
+    let found = verify(&copy, &verifier(base.path()), Some(&checkpoint)).unwrap();
+    assert_eq!((found.finding, found.records), (Finding::Intact, checkpoint.size));
+    assert!(copy.join("tile/0/000").exists() && !copy.join("ring-keeper").exists());
+    assert!(export(&ledger, &verifier(base.path()), &copy).is_err());
+}
+
+#[test]
+fn what_is_retired_leaves_a_record_and_a_ledger_that_still_verifies() {
+    let base = tempfile::tempdir().unwrap();
+    let rule = Some(RuleRef { file: "agents/test.toml".into(), line: 7 });
+    let retention = Retention { most_bytes: Some(1), longest: None, rule: rule.clone() };
+    let keeping = Keeping { segment_bytes: 20_000, retention };
+    let ledger = base.path().join("ledger");
+    let handoff = attach(base.path(), Producer::Keeper);
+    let scribe = start(base.path(), &[Producer::Keeper], keeping);
+    for round in 0..6 {
+        for n in 0..300 {
+            let _receipt = handoff.record(&event(&format!("{round} {n}"))).unwrap();
+        }
+        thread::sleep(Duration::from_millis(60));
+    }
+    let total = scribe.finish();
+    let found = verify(&ledger, &verifier(base.path()), None).unwrap();
+    assert_eq!((found.finding, found.records), (Finding::Intact, total));
+    assert!(found.retired_before > 0);
+    let first = records(&ledger, Query::default()).unwrap().next().unwrap().unwrap();
+    assert_eq!(first.head.sequence, found.retired_before);
+    // The same ledger goes on, and a segment that goes without a word is missed.
+    let scribe = start(base.path(), &[Producer::Keeper], Keeping::default());
+    let _receipt = handoff.record(&event("again")).unwrap();
+    assert_eq!(scribe.finish(), total + 1);
+    let oldest = common::files(&ledger).into_iter().find(|name| name.contains(".seg")).unwrap();
+    std::fs::remove_file(ledger.join(oldest)).unwrap();
+    let found = verify(&ledger, &verifier(base.path()), None).unwrap();
+    assert!(matches!(found.finding, Finding::Tampered(_) | Finding::Truncated { .. }), "{:?}", found.finding);
+}
+
+#[test]
+fn a_live_ledger_is_followed() {
+    let base = tempfile::tempdir().unwrap();
+    let scribe =
+        start(base.path(), &[Producer::Keeper], Keeping { segment_bytes: 5_000, ..Keeping::default() });
+    let handoff = attach(base.path(), Producer::Keeper);
+    let query = Query { kinds: vec![Kind::Supervision], ..Query::default() };
+    let mut follow = records(&base.path().join("ledger"), query).unwrap();
+    for n in 0..200 {
+        let _receipt = handoff.record(&event(&format!("{n}"))).unwrap();
+        let found = loop {
+            match follow.next() {
+                Some(found) => break found.unwrap(),
+                None => follow.wait(Duration::from_secs(1)).unwrap(),
+            }
+        };
+        assert_eq!(found.event, Some(event(&format!("{n}"))));
+    }
+    let _records = scribe.finish();
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it did not come to be");
 }
