@@ -170,7 +170,10 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(step: Step, what: impl Into<String>, error: &io::Error) -> Self {
-        Self { step, what: what.into(), errno: error.raw_os_error() }
+        match error.raw_os_error() {
+            Some(errno) => Self { step, what: what.into(), errno: Some(errno) },
+            None => Self { step, what: format!("{}: {error}", what.into()), errno: None },
+        }
     }
 
     pub(crate) fn said(step: Step, what: impl Into<String>) -> Self {

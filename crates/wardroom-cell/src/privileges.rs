@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use wardroom_kernel::{caps, landlock, process};
 use wardroom_model::event::Mechanism;
-use wardroom_model::plan::{AGENT_ID, Access, CellPlan, Limits, LimitsBy};
+use wardroom_model::plan::{AGENT_ID, Access, CellPlan, Identity, Limits, LimitsBy};
 
 use crate::error::{At, Fault, Step};
 
@@ -124,6 +124,32 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Asks the kernel how users inside map to users outside.
+pub(crate) fn check_maps(identity: Identity) -> Result<Vec<Mechanism>, Fault> {
+    let asked = match identity {
+        Identity::Operator { uid, gid } => {
+            [("user", uid), ("group", gid)].map(|(n, id)| (n, format!("{AGENT_ID} {id} 1")))
+        }
+        Identity::Range { first } => ["user", "group"].map(|name| (name, format!("0 {first} 65536"))),
+    };
+    let paths = ["/proc/self/uid_map", "/proc/self/gid_map"];
+    let check = |((name, asked), path): ((&str, String), &str)| {
+        let text = std::fs::read_to_string(path).at(Step::Check, path)?;
+        let got = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        same(format!("{name} map"), asked, got)
+    };
+    asked.into_iter().zip(paths).map(check).collect()
+}
+
+/// A mechanism in force as asked, or a fault.
+pub(crate) fn same(name: String, asked: String, got: String) -> Result<Mechanism, Fault> {
+    if got == asked {
+        Ok(Mechanism { name, asked, got })
+    } else {
+        Err(Fault::said(Step::Check, format!("{name}: asked {asked:?}, got {got:?}")))
+    }
+}
+
 /// `/proc/self/status`, opened while it can be, to be read again when everything is in force.
 #[derive(Debug)]
 pub(crate) struct Status(OwnedFd);
@@ -161,11 +187,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
 
 fn expect(status: &str, name: &str, key: &str, asked: &str) -> Result<Mechanism, Fault> {
     let got = caps::status_line(status, key).unwrap_or("nothing");
-    if got == asked {
-        Ok(Mechanism { name: name.into(), asked: asked.into(), got: got.into() })
-    } else {
-        Err(Fault::said(Step::Check, format!("{name}: asked {asked:?}, got {got:?}")))
-    }
+    same(name.into(), asked.into(), got.into())
 }
 
 /// A NUL-terminated copy; bytes after a NUL could never reach the kernel anyway, so such a string is refused.

@@ -47,6 +47,7 @@ pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Faul
     privileges::drop_privileges()?;
     // Opened now, read at the end: Landlock or the filter may not let it be opened then.
     let status = Status::open().at(Step::Check, "/proc/self/status")?;
+    mechanisms.extend(privileges::check_maps(plan.identity)?);
     fail.at(Step::Landlock)?;
     mechanisms.push(privileges::landlock(plan, landlock)?);
 

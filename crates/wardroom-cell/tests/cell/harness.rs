@@ -1,5 +1,6 @@
 //! Runs cases in forked processes, because a keeper has one thread when it builds a cell.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -33,6 +34,8 @@ pub(crate) enum Mode {
 pub(crate) struct World {
     pub(crate) mode: Mode,
     pub(crate) directory: PathBuf,
+    /// The cell of [`World::script`].
+    cell: RefCell<Option<Cell>>,
 }
 
 /// An id that no account has.
@@ -63,7 +66,7 @@ fn in_a_process(mode: Mode, case: fn(&World)) -> bool {
     let directory = tempfile::Builder::new().prefix("wardroom-cell-").tempdir().unwrap();
     match fork_checked().unwrap() {
         Forked::Child => {
-            let world = World { mode, directory: directory.path().to_owned() };
+            let world = World { mode, directory: directory.path().to_owned(), cell: RefCell::default() };
             let ok = catch_unwind(AssertUnwindSafe(|| {
                 become_user(&world);
                 case(&world);
@@ -164,10 +167,10 @@ impl World {
         cell
     }
 
-    /// Runs a shell script in a fresh cell; its status and what it said.
+    /// Runs a shell script in this world's cell, which is built for the first one; its status and what it said.
     pub(crate) fn script(&self, script: &str) -> (u32, String) {
-        let mut cell = self.build();
-        run_in(&mut cell, &["/bin/sh", "-c", script])
+        let mut cell = self.cell.borrow_mut();
+        run_in(cell.get_or_insert_with(|| self.build()), &["/bin/sh", "-c", script])
     }
 }
 
