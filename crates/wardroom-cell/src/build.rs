@@ -68,6 +68,9 @@ impl Fail {
 pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> {
     require(&options.features)?;
     check(plan)?;
+    if !process::is_single_threaded()? {
+        return Err(Fault::said(Step::Clone, "the process has more than one thread").into());
+    }
     let filter = Filter::new(FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace })
         .compile()
         .map_err(|error| Fault::said(Step::Filter, error.to_string()))?;
@@ -104,7 +107,11 @@ fn finish(plan: &CellPlan, cgroup: Option<Cgroup>, control: OwnedFd, init: Init)
         idmap::write(Some(init.pid()), range, range, false)
             .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
     }
-    wire::send(&control, &Request::Go, &[])?;
+    match wire::send(&control, &Request::Go, &[]) {
+        // Init has ended already, and said why.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        sent => sent?,
+    }
     let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {
         Some((Reply::Built(mechanisms), descriptors)) => (mechanisms, descriptors),
         Some((Reply::Failed(fault), _)) => return Err(explain(fault)),

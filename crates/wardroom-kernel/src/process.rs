@@ -203,10 +203,14 @@ pub fn set_mask(block: bool) -> io::Result<()> {
 
 /// Gives every signal its default meaning again. An ignored signal (Rust ignores `SIGPIPE`) would outlive an exec.
 pub fn reset_dispositions() {
-    // 64 is the highest signal on Linux; the two that cannot be changed and the ones of the C library answer EINVAL.
+    // The kernel's own `struct sigaction`, zero: the default, no flags, no mask. The C library's wrapper would refuse its
+    // two internal signals, which a careless parent may have ignored.
+    let default = [0_u64; 4];
+    let none: *const u64 = ptr::null();
+    // 64 is the highest signal on Linux; the two that cannot be changed answer EINVAL.
     for signal in 1..=64 {
-        // SAFETY: the default disposition runs no code of ours; an invalid number only fails.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads the zeroed structure, which is no smaller than its own; the default runs no code.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
     }
 }
 

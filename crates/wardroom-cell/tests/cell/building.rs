@@ -83,7 +83,7 @@ fn missing(world: &World) {
     plan.mounts.push(bind("/nonexistent/workspace", "/other", true));
     match build(&plan, BuildOptions::for_this_kernel()) {
         Err(CellError::Source { path, errno: Errno::NOENT }) => {
-            assert_eq!(path.to_str(), Some("/nonexistent/workspace"))
+            assert_eq!(path.to_str(), Some("/nonexistent/workspace"));
         }
         other => panic!("{other:?}"),
     }
