@@ -112,6 +112,13 @@ fn action(answer: Answer) -> Result<Action, FilterError> {
     }
 }
 
+/// The calls of one kind of audit, for the guard's tests.
+#[cfg(test)]
+pub(crate) fn audited(kind: Audit) -> impl Iterator<Item = &'static str> {
+    let rules = table::RULES.iter().chain(table::READS_AUDITED).chain(table::ARCHITECTURE);
+    rules.filter(move |rule| rule.answer == Answer::Audit(kind)).flat_map(|rule| rule.calls).copied()
+}
+
 /// Whether a test holds, exactly as the compiled program decides it.
 fn holds(test: Test, arguments: &[u64; 6]) -> bool {
     let whole = |arg: u8| arguments.get(usize::from(arg)).copied();

@@ -6,6 +6,7 @@ mod cgroup;
 mod devices;
 mod error;
 pub mod filter;
+pub mod guard;
 mod init;
 mod privileges;
 pub mod require;

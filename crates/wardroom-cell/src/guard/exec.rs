@@ -1,0 +1,239 @@
+//! Programs: what is about to be executed, and then, by the kernel's own word, what was.
+//!
+//! The path of an exec can be changed by another thread after it was read. So it is only announced: at the first
+//! call that every fresh image makes, or failing that at its next audited call, the guard asks the kernel which file
+//! the process runs, and records it. A file other than the announced one is a record that says so.
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use wardroom_kernel::identity::{self, FileId};
+use wardroom_kernel::notify::{Notification, Reply};
+use wardroom_kernel::remote;
+use wardroom_model::event::{Exec, Image};
+use wardroom_model::{Captured, Event, Outcome, Reason, Verdict};
+
+use super::place::{AT_FDCWD, absolute, low};
+use super::processes::Process;
+use super::{Guard, Trouble};
+
+/// An exec on record whose image has not been seen yet.
+#[derive(Debug)]
+pub(super) struct Announced {
+    thread: Pid,
+    path: Captured,
+    file: Expected,
+    /// The image before it.
+    before: Option<FileId>,
+}
+
+/// What the kernel will load, if nobody changes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// This file.
+    File(FileId),
+    /// Nothing: there is no such file.
+    Absent,
+    /// The guard cannot tell; what is loaded is recorded all the same.
+    Unknown,
+}
+
+/// What an exec says of itself.
+struct Wanted {
+    given: Vec<u8>,
+    path: Vec<u8>,
+    arguments: Vec<u8>,
+}
+
+impl Guard {
+    /// The process of a thread, its image settled if an exec of it was announced.
+    pub(super) fn settled(&mut self, thread: Pid) -> Result<&Process, Trouble> {
+        if !self.processes.of(thread)?.announced.is_empty() {
+            self.settle(thread, false)?;
+        }
+        self.processes.of(thread).map(|process| &*process)
+    }
+
+    /// The first call of a fresh image.
+    pub(super) fn first_call(&mut self, call: &Notification) -> Result<Reply, Trouble> {
+        if !self.processes.of(call.thread)?.announced.is_empty() {
+            self.settle(call.thread, true)?;
+        }
+        Ok(Reply::Continue)
+    }
+
+    /// An exec: announced on record, then continued.
+    pub(super) fn exec(&mut self, call: &Notification) -> Result<Reply, Trouble> {
+        let actor = self.settled(call.thread)?.actor.clone();
+        let name = self.filter.name(call.call).unwrap_or_default();
+        let mut event = Exec {
+            actor,
+            path: Captured::path(b""),
+            arguments: Captured::path(b""),
+            directory: Captured::path(&identity::link(call.thread, "cwd").unwrap_or_default()),
+            interpreter: None,
+            verdict: Verdict::observed(),
+        };
+        let wanted = match wanted(name, call) {
+            Ok(wanted) => wanted,
+            Err(Trouble::Unreadable(errno)) => {
+                event.verdict =
+                    Verdict::refused(Reason::Malformed("a path or arguments that cannot be read".to_owned()));
+                self.record_for(call, &Event::Exec(event))?;
+                return Ok(Reply::Errno(errno));
+            }
+            Err(other) => return Err(other),
+        };
+        let (file, interpreter) = self.expect(call.thread, &wanted.path);
+        if file == Expected::Absent {
+            event.verdict.outcome = Outcome::Failed;
+        }
+        event.path = Captured::path(&wanted.given);
+        event.arguments = Captured::cut(&wanted.arguments, ARGUMENTS);
+        event.interpreter = interpreter.map(|path| Captured::path(&path));
+        self.record_for(call, &Event::Exec(event))?;
+
+        let before = identity::file(call.thread, "exe").ok();
+        let announced = Announced { thread: call.thread, path: Captured::path(&wanted.path), file, before };
+        let process = self.processes.of(call.thread)?;
+        if process.announced.len() >= MAX_ANNOUNCED {
+            return Ok(Reply::Errno(Errno::AGAIN)); // on record, and not continued
+        }
+        process.announced.push(announced);
+        Ok(Reply::Continue)
+    }
+
+    /// Asks the kernel what a process runs, after execs that were announced.
+    fn settle(&mut self, thread: Pid, first_call: bool) -> Result<(), Trouble> {
+        let process = self.processes.of(thread)?;
+        let leader = process.leader();
+        let image = identity::file(leader, "exe").map_err(|errno| match errno {
+            Errno::NOENT | Errno::SRCH => Trouble::Gone,
+            _ => Trouble::Unreadable(Errno::PERM),
+        })?;
+        let changed = process.announced.iter().any(|announced| announced.before != Some(image));
+        let expected = process.announced.iter().any(|announced| announced.file == Expected::File(image));
+        let loaded_itself = first_call && expected && thread == leader;
+        if !changed && !loaded_itself {
+            // This thread is back with the image it had: its own execs failed. Those of others may still be on
+            // their way.
+            process.announced.retain(|announced| announced.thread != thread);
+            return Ok(());
+        }
+        let announced = std::mem::take(&mut process.announced);
+        let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
+        let other = if expected || unknown { None } else { announced.into_iter().next_back() };
+        let program = self.processes.program(leader)?;
+        let process = self.processes.of(thread)?;
+        process.actor.program = program;
+        let event = Image {
+            actor: process.actor.clone(),
+            device: image.device,
+            inode: image.inode,
+            announced: other.map(|announced| announced.path),
+        };
+        Ok(self.record(&Event::Image(event))?)
+    }
+
+    /// What the kernel will load for this path, and the interpreter where it is a script.
+    fn expect(&mut self, thread: Pid, path: &[u8]) -> (Expected, Option<Vec<u8>>) {
+        if let Some(link) = own_link(path) {
+            return (identity::file(thread, &link).map_or(Expected::Unknown, Expected::File), None);
+        }
+        if self.root.is_none() {
+            self.root = identity::root(thread).ok();
+        }
+        let Some(root) = &self.root else { return (Expected::Unknown, None) };
+        let mut first = None;
+        let mut path = path.to_vec();
+        for _ in 0..INTERPRETERS {
+            let mut head = [0_u8; HEAD];
+            let (file, got) = match identity::look(root, &path, &mut head) {
+                Ok(found) => found,
+                Err(Errno::NOENT | Errno::NOTDIR) => return (Expected::Absent, first),
+                Err(_) => return (Expected::Unknown, first),
+            };
+            let Some(interpreter) = interpreter(head.get(..got).unwrap_or_default()) else {
+                return (Expected::File(file), first);
+            };
+            first.get_or_insert_with(|| interpreter.clone());
+            path = absolute(thread, u64::from(AT_FDCWD), interpreter);
+        }
+        (Expected::Unknown, first)
+    }
+}
+
+fn wanted(name: &str, call: &Notification) -> Result<Wanted, Trouble> {
+    let [first, second, third, _, flags, _] = call.arguments;
+    let (directory, path, vector) = match name {
+        "execve" => (u64::from(AT_FDCWD), first, second),
+        _ => (first, second, third),
+    };
+    let given = remote::c_string(call.thread, path)?;
+    let arguments = remote::arguments(call.thread, vector).map_err(|error| match error {
+        remote::RemoteError::TooLong(_) => Trouble::Unreadable(Errno::TOOBIG),
+        error @ (remote::RemoteError::Unreadable(_) | remote::RemoteError::Kernel(_)) => Trouble::from(error),
+    })?;
+    if name == "execveat" && given.is_empty() && low(flags) & AT_EMPTY_PATH != 0 {
+        let given = identity::descriptor(call.thread, low(directory)).unwrap_or_default();
+        return Ok(Wanted {
+            given,
+            path: format!("/proc/self/fd/{}", low(directory)).into_bytes(),
+            arguments,
+        });
+    }
+    let path = absolute(call.thread, directory, given.clone());
+    Ok(Wanted { given, path, arguments })
+}
+
+/// A path that leads through the process's own links: `/proc/self/exe`, `/proc/self/fd/3`, `/dev/fd/3`.
+fn own_link(path: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(path).ok()?;
+    let link = ["/proc/self/", "/proc/thread-self/"].iter().find_map(|start| text.strip_prefix(start));
+    let link = link.map(str::to_owned).or_else(|| Some(format!("fd/{}", text.strip_prefix("/dev/fd/")?)))?;
+    let number = link.strip_prefix("fd/").is_some_and(|fd| fd.parse::<u32>().is_ok());
+    (number || link == "exe").then_some(link)
+}
+
+/// The interpreter that the first line of a script names, as the kernel reads it.
+fn interpreter(head: &[u8]) -> Option<Vec<u8>> {
+    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let path = line.split(|byte| matches!(byte, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
+    Some(path.to_vec())
+}
+
+const AT_EMPTY_PATH: u32 = 0x1000;
+/// What is kept of an argument list; of a longer one the digest of the whole. A compiler's call fits.
+const ARGUMENTS: usize = 16 << 10;
+/// `BINPRM_BUF_SIZE`: what the kernel looks at to find an interpreter.
+const HEAD: usize = 256;
+/// The kernel follows four interpreters before it gives up.
+const INTERPRETERS: usize = 5;
+/// Threads of one process that exec at the same time: only one of them can win.
+const MAX_ANNOUNCED: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_is_read_as_the_kernel_reads_it() {
+        assert_eq!(interpreter(b"#!/bin/sh\nexit"), Some(b"/bin/sh".to_vec()));
+        assert_eq!(interpreter(b"#! \t/usr/bin/env python3 -u\n"), Some(b"/usr/bin/env".to_vec()));
+        assert_eq!(interpreter(b"#!/bin/sh"), Some(b"/bin/sh".to_vec()));
+        for none in [&b""[..], b"#", b"#!", b"#!\n", b"#! \n/bin/sh", b"\x7fELF", b" #!/bin/sh"] {
+            assert_eq!(interpreter(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn own_links_are_told_from_paths() {
+        assert_eq!(own_link(b"/proc/self/fd/3").as_deref(), Some("fd/3"));
+        assert_eq!(own_link(b"/dev/fd/12").as_deref(), Some("fd/12"));
+        assert_eq!(own_link(b"/proc/self/exe").as_deref(), Some("exe"));
+        for none in
+            [&b"/proc/self/fd/3/x"[..], b"/proc/self/root/bin/sh", b"/proc/self/fd/", b"/bin/sh", b"exe"]
+        {
+            assert_eq!(own_link(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The processes of a cell as far as they made themselves known: who they are, and when they end. Each is held by
+//! a pidfd, so that a number that comes back is not mistaken for who had it before.
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+use wardroom_kernel::identity;
+use wardroom_kernel::pidfd::Pidfd;
+use wardroom_model::event::{Actor, ProcessExit, Program};
+use wardroom_model::{Captured, Event};
+
+use super::exec::Announced;
+use super::{Guard, GuardError, Trouble, number};
+
+/// Everyone known.
+#[derive(Debug)]
+pub(super) struct Processes {
+    exits: OwnedFd,
+    known: BTreeMap<u32, Process>,
+    /// Threads other than their group's leader.
+    threads: BTreeMap<u32, Thread>,
+    trusted: Vec<Vec<u8>>,
+    /// Whether this kernel keeps a status for those who ask after the reaping. Then only the reaping is waited for.
+    tells_status: bool,
+}
+
+/// One process.
+#[derive(Debug)]
+pub(super) struct Process {
+    leader: Pid,
+    pidfd: Pidfd,
+    /// As records show it.
+    pub(super) actor: Actor,
+    /// Execs on record whose image has not been seen yet.
+    pub(super) announced: Vec<Announced>,
+}
+
+impl Process {
+    /// Its number.
+    pub(super) fn leader(&self) -> Pid {
+        self.leader
+    }
+}
+
+#[derive(Debug)]
+struct Thread {
+    process: Pid,
+    held: Pidfd,
+}
+
+impl Processes {
+    pub(super) fn new(trusted: Vec<PathBuf>) -> Result<Self, GuardError> {
+        let exits = epoll::create(CreateFlags::CLOEXEC)
+            .map_err(|errno| GuardError::Kernel { what: "setting up the wait for exits", errno })?;
+        let trusted = trusted.into_iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+        Ok(Self { exits, known: BTreeMap::new(), threads: BTreeMap::new(), trusted, tells_status: false })
+    }
+
+    /// Readable when somebody has ended.
+    pub(super) fn exits(&self) -> BorrowedFd<'_> {
+        self.exits.as_fd()
+    }
+
+    /// The process that a thread belongs to, made known if it was not.
+    pub(super) fn of(&mut self, thread: Pid) -> Result<&mut Process, Trouble> {
+        let leader = match self.leader(thread) {
+            Some(leader) => leader,
+            None => self.admit(thread)?,
+        };
+        self.known.get_mut(&number(leader)).ok_or(Trouble::Gone)
+    }
+
+    fn leader(&self, thread: Pid) -> Option<Pid> {
+        if self.known.contains_key(&number(thread)) {
+            return Some(thread);
+        }
+        let process = self.threads.get(&number(thread))?.process;
+        self.known.contains_key(&number(process)).then_some(process)
+    }
+
+    fn admit(&mut self, thread: Pid) -> Result<Pid, Trouble> {
+        if let Ok(pidfd) = Pidfd::process(thread) {
+            self.admit_process(thread, pidfd)?;
+            return Ok(thread);
+        }
+        let held = Pidfd::thread(thread).ok();
+        let told = held.as_ref().and_then(|held| held.info().ok()?.process);
+        let process = match told {
+            Some(process) => process,
+            None => identity::process_of(thread).map_err(|errno| gone_or(errno, "finding a process"))?,
+        };
+        if !self.known.contains_key(&number(process)) {
+            let pidfd = Pidfd::process(process).map_err(|error| {
+                gone_or(Errno::from_io_error(&error).unwrap_or(Errno::IO), "holding a process")
+            })?;
+            self.admit_process(process, pidfd)?;
+        }
+        // A thread that cannot be held is asked about again each time: its number could come back as another's.
+        if let (Some(held), true) = (held, self.threads.len() < MAX_THREADS) {
+            self.watch(held.as_fd(), thread, EventFlags::IN)?;
+            self.threads.insert(number(thread), Thread { process, held });
+        }
+        Ok(process)
+    }
+
+    fn admit_process(&mut self, leader: Pid, pidfd: Pidfd) -> Result<(), Trouble> {
+        let program = self.program(leader)?;
+        // Hanging up, which is always told, means reaped; readable means ended.
+        let until = if self.tells_status { EventFlags::empty() } else { EventFlags::IN };
+        self.watch(pidfd.as_fd(), leader, until)?;
+        let actor = Actor { pid: number(leader), program };
+        self.known.insert(number(leader), Process { leader, pidfd, actor, announced: Vec::new() });
+        Ok(())
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, pid: Pid, until: EventFlags) -> Result<(), Trouble> {
+        epoll::add(&self.exits, fd, EventData::new_u64(u64::from(number(pid))), until)
+            .map_err(|errno| gone_or(errno, "watching a process"))
+    }
+
+    /// Ends the watch. Closing alone would not, while a child that this process forks still holds a copy.
+    fn forget(&self, fd: BorrowedFd<'_>) -> Result<(), GuardError> {
+        epoll::delete(&self.exits, fd)
+            .map_err(|errno| GuardError::Kernel { what: "ending the watch of a process", errno })
+    }
+
+    /// The program a process runs now, as seen inside the cell.
+    pub(super) fn program(&self, process: Pid) -> Result<Program, Trouble> {
+        let path = match identity::link(process, "exe") {
+            Ok(path) => path,
+            // Not ours to ask about (undumpable, before its exec): nobody, who is trusted by nobody.
+            Err(Errno::ACCESS | Errno::PERM) => Vec::new(),
+            Err(errno) => return Err(gone_or(errno, "reading a program's path")),
+        };
+        let trusted = self.trusted.iter().any(|directory| is_beneath(&path, directory));
+        Ok(Program { path: Captured::path(&path), trusted })
+    }
+
+    /// One process or thread that ended, if there is one: the process with its status, or nothing for a thread.
+    fn next_exit(&mut self) -> Result<Option<Option<Ended>>, GuardError> {
+        let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 1];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = match epoll::wait(&self.exits, &mut space, Some(&at_once)) {
+            Ok((ready, _)) => ready,
+            Err(Errno::INTR) => return Ok(None),
+            Err(errno) => return Err(GuardError::Kernel { what: "waiting for exits", errno }),
+        };
+        let Some(event) = ready.first() else { return Ok(None) };
+        let token = event.data.u64();
+        let flags = event.flags;
+        let reaped = flags.contains(EventFlags::HUP);
+        let Ok(pid) = u32::try_from(token) else { return Ok(Some(None)) };
+        if let Some(thread) = self.threads.remove(&pid) {
+            self.forget(thread.held.as_fd())?;
+            return Ok(Some(None));
+        }
+        let Some(process) = self.known.get(&pid) else { return Ok(Some(None)) };
+        let info = process.pidfd.info();
+        let status = info.as_ref().ok().and_then(|info| info.status);
+        if !reaped && status.is_none() && info.is_ok() {
+            // Ended and not yet reaped. A kernel that knows `PIDFD_GET_INFO` also tells of the reaping.
+            let fd = process.pidfd.as_fd();
+            epoll::modify(&self.exits, fd, EventData::new_u64(token), EventFlags::empty())
+                .map_err(|errno| GuardError::Kernel { what: "waiting for a reaping", errno })?;
+            return Ok(Some(None));
+        }
+        self.tells_status |= status.is_some();
+        self.forget(process.pidfd.as_fd())?;
+        Ok(Some(self.known.remove(&pid).map(|process| Ended { process, status })))
+    }
+}
+
+/// A process that is over.
+struct Ended {
+    process: Process,
+    status: Option<u32>,
+}
+
+impl Guard {
+    /// Puts on record who has ended.
+    pub(super) fn settle_exits(&mut self) -> Result<(), GuardError> {
+        while let Some(ended) = self.processes.next_exit()? {
+            if let Some(Ended { process, status }) = ended {
+                self.record_exit(process, status)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Once no process is left under the filter: waits a little for those that nobody has reaped yet.
+    pub(super) fn settle_last_exits(&mut self) -> Result<(), GuardError> {
+        self.settle_exits()?;
+        for _ in 0..LAST_WAITS {
+            if self.processes.known.is_empty() {
+                return Ok(());
+            }
+            let wait = Timespec { tv_sec: 0, tv_nsec: LAST_WAIT_NANOS };
+            let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 1];
+            match epoll::wait(&self.processes.exits, &mut space, Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(GuardError::Kernel { what: "waiting for the last exits", errno }),
+            }
+            self.settle_exits()?;
+        }
+        for process in std::mem::take(&mut self.processes.known).into_values() {
+            let status = process.pidfd.info().ok().and_then(|info| info.status);
+            self.record_exit(process, status)?;
+        }
+        Ok(())
+    }
+
+    fn record_exit(&mut self, process: Process, status: Option<u32>) -> Result<(), GuardError> {
+        self.flush_refusals_of(process.actor.pid)?;
+        self.record(&Event::Exit(ProcessExit { actor: process.actor, status }))
+    }
+}
+
+/// Whether a path lies beneath a directory. An image that has been deleted is none of the read-only system's.
+fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
+    let rest = path.strip_prefix(directory.strip_suffix(b"/").unwrap_or(directory));
+    rest.is_some_and(|rest| rest.first() == Some(&b'/')) && !path.ends_with(b" (deleted)")
+}
+
+fn gone_or(errno: Errno, what: &'static str) -> Trouble {
+    match errno {
+        Errno::SRCH | Errno::NOENT | Errno::INVAL => Trouble::Gone,
+        // Too many to hold: this call is refused, and the guard goes on.
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => Trouble::Unreadable(Errno::PERM),
+        errno => Trouble::Fatal(GuardError::Kernel { what, errno }),
+    }
+}
+
+/// Threads held at once: more than a large JVM has. Beyond it each call of a thread costs one more question.
+const MAX_THREADS: usize = 4096;
+/// The last exits are waited for in steps, together a quarter of a second: init's own reaping takes milliseconds.
+const LAST_WAITS: u32 = 25;
+const LAST_WAIT_NANOS: i64 = 10_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_beneath_a_trusted_directory_are_trusted() {
+        assert!(is_beneath(b"/usr/bin/git", b"/usr"));
+        assert!(is_beneath(b"/usr/bin/git", b"/usr/"));
+        for path in
+            [&b"/usrx/git"[..], b"/home/usr/git", b"/usr/bin/git (deleted)", b"/memfd:/usr/x (deleted)"]
+        {
+            assert!(!is_beneath(path, b"/usr"), "{path:?}");
+        }
+    }
+}
