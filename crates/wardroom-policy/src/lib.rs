@@ -23,5 +23,5 @@ pub use policy::{
     Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,
     Overdue, PathRule, Policy, Retention, Unsupported,
 };
-pub use templates::{HereError, TEMPLATES, here_policy, template};
+pub use templates::{HereError, TEMPLATES, here_policy, template, template_at};
 pub use why::{Answer, why};

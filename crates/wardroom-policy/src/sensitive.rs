@@ -45,11 +45,7 @@ pub fn why(path: &str) -> Option<&'static str> {
 }
 
 /// The first directory or file of the operator's secrets on the host that `touches` says is given away.
-pub(crate) fn host_secrets(
-    home: Option<&Path>,
-    touches: impl Fn(&Path) -> bool,
-) -> Option<(PathBuf, &'static str)> {
-    let home = home?;
+pub(crate) fn host_secrets(home: &Path, touches: impl Fn(&Path) -> bool) -> Option<(PathBuf, &'static str)> {
     let below = BUILT_IN.iter().filter(|item| !item.path.starts_with('/') && !item.path.contains('*'));
     let mut places = below.map(|item| (home.join(item.path.trim_end_matches('/')), item.why));
     places.find(|(place, _)| touches(place))

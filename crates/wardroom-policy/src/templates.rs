@@ -26,9 +26,16 @@ pub enum HereError {
     Policy(#[source] PolicyErrors),
 }
 
-/// A template's text for an agent of this name; `None` for an unknown template.
+/// A template's text for an agent of this name, with its workspace below the operator's home; `None` for an unknown
+/// template.
 #[must_use]
 pub fn template(name: &str, agent: &AgentName) -> Option<String> {
+    template_at(name, agent, &format!("~/work/{agent}"))
+}
+
+/// A template's text with another workspace: in system mode `~` means nothing. `None` for an unknown template.
+#[must_use]
+pub fn template_at(name: &str, agent: &AgentName, workspace: &str) -> Option<String> {
     let text = match name {
         "claude-code" => include_str!("../templates/claude-code.toml"),
         "codex" => include_str!("../templates/codex.toml"),
@@ -36,7 +43,9 @@ pub fn template(name: &str, agent: &AgentName) -> Option<String> {
         "shell" => include_str!("../templates/shell.toml"),
         _ => return None,
     };
-    Some(text.replace("AGENT", agent.as_str()))
+    // The name first: a workspace may have the word in it.
+    let named = text.replace("AGENT", agent.as_str());
+    Some(named.replace(&format!("\"~/work/{agent}\""), &value(workspace).to_string()))
 }
 
 /// The policy of `run --here`: one directory, the hosts of the command line (`host` or `host:port`), limits that need no

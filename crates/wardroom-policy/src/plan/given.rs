@@ -81,7 +81,7 @@ fn exposes(source: &Path, write: bool, facts: &HostFacts) -> Option<String> {
         return Some(format!("{}, your home directory with your keys in it", home.display()));
     }
     let homes = Path::new("/home");
-    if source == homes || source.parent() == Some(homes) {
+    if source == homes || source.parent() == Some(homes) || source == Path::new(ROOT_HOME) {
         return Some("a user's whole home directory, with the keys in it".to_owned());
     }
     if let Some(own) = facts.own.iter().find(|own| touches(own)) {
@@ -90,7 +90,7 @@ fn exposes(source: &Path, write: bool, facts: &HostFacts) -> Option<String> {
     if touches(&facts.agent_home) {
         return Some("its own home a second time, under another name".to_owned());
     }
-    if let Some((path, what)) = sensitive::host_secrets(facts.operator_home.as_deref(), touches) {
+    if let Some((path, what)) = secrets(facts, touches) {
         return Some(format!("{} ({what})", path.display()));
     }
     let never =
@@ -102,6 +102,12 @@ fn exposes(source: &Path, write: bool, facts: &HostFacts) -> Option<String> {
         .iter()
         .find(|place| write && (source.starts_with(place) || Path::new(place).starts_with(source)));
     system.map(|place| format!("the right to change the system's {place}"))
+}
+
+/// The keys of the operator and of the administrator, where `touches` says that one of them is given away.
+fn secrets(facts: &HostFacts, touches: impl Fn(&Path) -> bool) -> Option<(PathBuf, &'static str)> {
+    let homes = facts.operator_home.iter().map(PathBuf::as_path).chain([Path::new(ROOT_HOME)]);
+    homes.filter_map(|home| sensitive::host_secrets(home, &touches)).next()
 }
 
 /// `/<last part>`: short names inside, and nothing about where it lies outside.
@@ -168,13 +174,15 @@ const RESERVED: [&str; 23] = [
     "workspace",
 ];
 
+/// The administrator's home. Work below it is as good as work below any home; its keys and its whole are not.
+const ROOT_HOME: &str = "/root";
+
 /// Places of the host that are given to no agent, not even to read.
-const NEVER: [(&str, &str); 8] = [
+const NEVER: [(&str, &str); 7] = [
     ("/boot", "the host's kernel"),
     ("/dev", "the host's devices"),
     ("/etc", "the host's configuration and password hashes; the cell has the part of it that programs need"),
     ("/proc", "the host's processes"),
-    ("/root", "the administrator's home"),
     ("/run", "the host's control sockets"),
     ("/sys", "the host's kernel interfaces"),
     ("/var/run", "the host's control sockets"),

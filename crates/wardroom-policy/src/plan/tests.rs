@@ -126,6 +126,8 @@ fn a_link_in_a_policy_leads_where_it_leads() {
         ("/home", "your home directory"),
         ("/home/op", "your home directory"),
         ("/home/other", "a user's whole home"),
+        ("/root", "a user's whole home"),
+        ("/root/.ssh", "SSH keys"),
         ("/home/op/.ssh", "SSH keys"),
         ("/home/op/.config", "/home/op/.config/wardroom, which is Wardroom's own"),
         ("/home/op/.aws/cli", "AWS keys"),
@@ -141,7 +143,9 @@ fn a_link_in_a_policy_leads_where_it_leads() {
         assert!(matches!(error, PlanError::Exposes { .. }), "{real}: {error}");
         assert!(error.to_string().contains(wanted), "{real}: {error}");
     }
-    with_workspace(Resolved::Directory(PathBuf::from("/home/op/projects/x"))).unwrap();
+    for real in ["/home/op/projects/x", "/root/projects/x", "/srv/x"] {
+        with_workspace(Resolved::Directory(PathBuf::from(real))).unwrap();
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use wardroom_model::AgentName;
 
-use super::{TEMPLATES, here_policy, template};
+use super::{TEMPLATES, here_policy, template, template_at};
 use crate::plan::Resolved;
 use crate::plan::tests::host;
 use crate::{Decision, Policy, explain, plan, why};
@@ -26,6 +26,8 @@ fn every_template_parses_plans_and_explains_itself() {
         assert!(explain(&policy).len() > 5, "{name}");
     }
     assert_eq!(template("other", &scout()), None);
+    let elsewhere = parse(&template_at("shell", &scout(), "/srv/AGENT \"b\"").unwrap());
+    assert_eq!(elsewhere.files().workspace.as_ref().unwrap().path, "/srv/AGENT \"b\"");
 }
 
 #[test]
