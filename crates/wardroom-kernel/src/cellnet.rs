@@ -188,7 +188,7 @@ const OUTPUT_DEVICE: u16 = 4;
 const PREFERRED_SOURCE: u16 = 7;
 
 /// `lo` up, and `local default dev lo` for both families. Says whether the kernel has IPv6.
-fn route_everything_to_lo() -> Result<bool, CellNetError> {
+pub(crate) fn route_everything_to_lo() -> Result<bool, CellNetError> {
     let socket = netlink::open(None).map_err(at("open rtnetlink"))?;
     let mut batch = Batch::default();
     batch.message(SET_LINK, ACK, &link_up(), |_| ());

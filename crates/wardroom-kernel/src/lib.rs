@@ -13,6 +13,7 @@ pub mod message;
 pub mod mount;
 mod netlink;
 pub mod nflog;
+pub mod probe;
 mod nftables;
 pub mod notify;
 pub mod pidfd;
