@@ -9,6 +9,7 @@ mod failure;
 mod keeper;
 mod places;
 mod screen;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{WaitOptions, getegid, geteuid, waitpid};
+use rustix::process::{Signal, WaitOptions, getegid, geteuid, set_parent_process_death_signal, waitpid};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::cellnet;
@@ -47,6 +47,8 @@ pub fn enter(covered: &[&Path]) -> io::Result<Side> {
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     let Some(child) = process::split()? else {
+        // Pid 1 of a namespace ignores its own SIGALRM, but not the end of its parent.
+        set_parent_process_death_signal(Some(Signal::KILL))?;
         furnish(covered)?;
         return Ok(Side::Inside);
     };

@@ -2,7 +2,8 @@
 
 #![expect(unsafe_code, reason = "ioctl requests that no library wraps, for good reason")]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::io::{Errno, Result};
 
@@ -28,11 +29,15 @@ pub fn console_request(terminal: BorrowedFd<'_>) -> Result<()> {
     if returned == 0 { Ok(()) } else { Err(super::process::last_errno()) }
 }
 
-/// A new pseudoterminal, made the controlling terminal of a new session of this process: its two ends.
+/// The ends of this process's own terminal.
+static KEPT: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
+
+/// A new pseudoterminal, made the controlling terminal of a new session of this process: its slave's end. Both
+/// ends stay open until the process ends: closing the master would hang the session up, and this process with it.
 ///
 /// # Errors
 /// Those of posix_openpt(3), setsid(2) and `TIOCSCTTY`.
-pub fn own_terminal() -> Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+pub fn own_terminal() -> Result<BorrowedFd<'static>> {
     use rustix::fs::{Mode, OFlags};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -45,5 +50,5 @@ pub fn own_terminal() -> Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
     }
     let slave = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty())?;
     rustix::process::ioctl_tiocsctty(&slave)?;
-    Ok((master, slave))
+    Ok(KEPT.get_or_init(|| (master, slave)).1.as_fd())
 }

@@ -70,7 +70,7 @@ pub const CALLS: &[Call] = &[
     row("fsopen", libc::SYS_fsopen, &[Text(c"tmpfs"), Number(0)], &[]),
     row("fspick", libc::SYS_fspick, &[Negative(-100), Text(c"/"), Number(0)], &[]),
     row("fsmount", libc::SYS_fsmount, &[Negative(-1), Number(0), Number(0)], &[Errno::BADF]),
-    row("open_tree", libc::SYS_open_tree, &[Negative(-100), Text(c"/"), Number(1)], &[]),
+    row("open_tree", libc::SYS_open_tree, &[Negative(-100), Text(c"/"), Number(CLONE_RECURSIVE)], &[]),
     row(
         "move_mount",
         libc::SYS_move_mount,
@@ -157,7 +157,6 @@ pub const CALLS: &[Call] = &[
     row("settimeofday", libc::SYS_settimeofday, &[Words(&IMPOSSIBLE_TIME), Number(0)], &[Errno::INVAL]),
     row("clock_settime", libc::SYS_clock_settime, &[Number(0), Number(0)], &[Errno::FAULT]),
     row("personality", libc::SYS_personality, &[Number(READ_IMPLIES_EXEC)], &[]),
-    row("acct", libc::SYS_acct, &[NOWHERE], &[Errno::NOENT, Errno::NOSYS]),
     #[cfg(target_arch = "x86_64")]
     row("iopl", libc::SYS_iopl, &[Number(4)], &[Errno::INVAL, Errno::NOSYS]),
     #[cfg(target_arch = "x86_64")]
@@ -196,6 +195,8 @@ pub const CALLS: &[Call] = &[
 const REMOUNT: usize = 0x20 | BIND;
 /// `MS_BIND`.
 const BIND: usize = 0x1000;
+/// `OPEN_TREE_CLONE | AT_RECURSIVE`.
+const CLONE_RECURSIVE: usize = 0x8001;
 /// `CLONE_NEWUSER`, `CLONE_NEWNS`, `CLONE_NEWNET`.
 const NEW_USER: usize = 0x1000_0000;
 const NEW_MOUNT: usize = 0x0002_0000;
