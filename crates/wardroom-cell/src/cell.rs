@@ -13,6 +13,7 @@ use wardroom_kernel::cellnet::CellSockets;
 use wardroom_kernel::terminal::{self, Pair};
 use wardroom_model::event::Mechanism;
 
+use crate::announce::{Announcement, Announcements};
 use crate::build::Built;
 use crate::cgroup::Cgroup;
 use crate::wire::{self, Program, Reply, Request};
@@ -118,6 +119,7 @@ pub struct Cell {
     mechanisms: Vec<Mechanism>,
     listener: Option<OwnedFd>,
     sockets: Option<CellSockets>,
+    announcements: Announcements,
     last: u32,
 }
 
@@ -131,7 +133,17 @@ impl Cell {
     ) -> Self {
         let Built { mechanisms, listener, sockets } = built;
         let (listener, sockets) = (Some(listener), Some(sockets));
-        Self { init, control, terminals, cgroup, mechanisms, listener, sockets, last: 0 }
+        Self {
+            init,
+            control,
+            terminals,
+            cgroup,
+            mechanisms,
+            listener,
+            sockets,
+            announcements: Announcements::default(),
+            last: 0,
+        }
     }
 
     /// The process id of the cell's init, as the host sees it.
@@ -162,6 +174,12 @@ impl Cell {
         self.sockets.take()
     }
 
+    /// What was asked to start here, for the guard.
+    #[must_use]
+    pub fn announcements(&self) -> Announcements {
+        self.announcements.clone()
+    }
+
     /// Readable when [`Self::next_event`] has something to say.
     #[must_use]
     pub fn events(&self) -> BorrowedFd<'_> {
@@ -182,7 +200,10 @@ impl Cell {
     /// When the cell is gone. That the program could not be started is told by [`CellEvent::SpawnFailed`].
     pub fn spawn(&mut self, spawn: Spawn) -> io::Result<SpawnId> {
         let Spawn { argv, env, directory, stdio, terminal } = spawn;
+        self.last += 1;
+        self.announcements.add(self.last, Announcement { argv: argv.clone(), directory: directory.clone() });
         let program = Program {
+            id: self.last,
             argv: argv.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(Into::into).collect(),
             directory: directory.into_os_string().into_encoded_bytes().into(),
@@ -192,7 +213,6 @@ impl Cell {
         let body = memfd_create("spawn", MemfdFlags::CLOEXEC)?;
         let bytes = minicbor::to_vec(&program).map_err(|error| io::Error::other(error.to_string()))?;
         io::Write::write_all(&mut std::fs::File::from(body.try_clone()?), &bytes)?;
-        self.last += 1;
         let [input, output, error] = &stdio;
         let descriptors = [body.as_fd(), input.as_fd(), output.as_fd(), error.as_fd()];
         wire::send(&self.control, &Request::Spawn(self.last), &descriptors)?;
@@ -206,7 +226,10 @@ impl Cell {
     pub fn next_event(&self) -> io::Result<CellEvent> {
         // A spawn failure with its short text is the longest.
         match wire::receive(&self.control, &mut [0; 1024]) {
-            Ok(Some((Reply::Exited { id, status }, _))) => Ok(CellEvent::Exited { id: SpawnId(id), status }),
+            Ok(Some((Reply::Exited { id, status }, _))) => {
+                self.announcements.remove(id);
+                Ok(CellEvent::Exited { id: SpawnId(id), status })
+            }
             Ok(Some((Reply::SpawnFailed { id, errno, what }, _))) => {
                 Ok(CellEvent::SpawnFailed { id: SpawnId(id), errno: Errno::from_raw_os_error(errno), what })
             }

@@ -1,5 +1,6 @@
 //! Builds a cell from a plan, and guards it: the system call filter as data, and the loop that answers for it.
 
+mod announce;
 mod build;
 mod cell;
 mod cgroup;
@@ -14,6 +15,7 @@ mod root;
 mod spawn;
 mod wire;
 
+pub use announce::Announcements;
 pub use build::{BuildOptions, build};
 pub use cell::{Cell, CellEvent, Spawn, SpawnId};
 pub use error::{CellError, Step};

@@ -43,6 +43,8 @@ pub(crate) struct Program {
     pub(crate) directory: minicbor::bytes::ByteVec,
     #[n(3)]
     pub(crate) terminal: bool,
+    #[n(4)]
+    pub(crate) id: u32,
 }
 
 /// Init to the keeper.

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, mpsc};
 
+use wardroom_cell::Announcements;
 use wardroom_cell::filter::{Filter, FilterOptions};
 use wardroom_cell::guard::{Guard, GuardEnd, GuardSetup};
 use wardroom_kernel::seccomp;
@@ -55,6 +56,7 @@ fn watched<T: Send>(options: FilterOptions, body: impl FnOnce() -> T + Send) -> 
             sensitive: vec!["/etc/shadow".to_owned(), "/root/.ssh/".to_owned()],
             trusted: vec!["/usr".into(), "/bin".into(), "/lib".into(), "/lib64".into()],
             attribution: Some(ours),
+            announcements: Announcements::default(),
         })
         .unwrap();
         let guarding = scope.spawn(move || guard.run(stop.as_fd()).unwrap());
@@ -438,6 +440,7 @@ fn a_ledger_that_takes_no_more_refuses_the_call() {
             sensitive: Vec::new(),
             trusted: Vec::new(),
             attribution: None,
+            announcements: Announcements::default(),
         })
         .unwrap();
         let (reader, writer) = std::io::pipe().unwrap();

@@ -148,12 +148,14 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// Replaces the process image. Returns only if it failed.
+///
+/// `tag` stands in the register of a fourth argument, which `execve(2)` does not look at and a seccomp listener sees.
 #[must_use]
-pub fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> rustix::io::Errno {
+pub fn exec(path: &CStr, argv: &[CString], env: &[CString], tag: u32) -> rustix::io::Errno {
     let argv = pointers(argv);
     let env = pointers(env);
     // SAFETY: `path` and both arrays are NUL-terminated, as are the strings in them, and all outlive the call.
-    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), argv.as_ptr(), env.as_ptr(), u64::from(tag)) };
     last_errno()
 }
 

@@ -12,6 +12,8 @@ use wardroom_kernel::remote;
 use wardroom_model::event::{Exec, Image};
 use wardroom_model::{Captured, Event, Outcome, Reason, Verdict};
 
+use crate::announce::Announcement;
+
 use super::place::{AT_FDCWD, absolute, low};
 use super::processes::Process;
 use super::{Guard, Trouble};
@@ -75,6 +77,9 @@ impl Guard {
         };
         let wanted = match wanted(name, call) {
             Ok(wanted) => wanted,
+            Err(Trouble::Unreadable(Errno::PERM)) if let Some(asked) = self.asked_by_keeper(name, call) => {
+                return self.first_exec(call, event, asked);
+            }
             Err(Trouble::Unreadable(errno)) => {
                 event.verdict =
                     Verdict::refused(Reason::Malformed("a path or arguments that cannot be read".to_owned()));
@@ -99,6 +104,30 @@ impl Guard {
             return Ok(Reply::Errno(Errno::AGAIN)); // on record, and not continued
         }
         process.announced.push(announced);
+        Ok(Reply::Continue)
+    }
+
+    /// What the keeper asked init to start with this call, if that is what it is.
+    fn asked_by_keeper(&self, name: &str, call: &Notification) -> Option<Announcement> {
+        let [_, _, _, tag, ..] = call.arguments;
+        let asked = (name == "execve").then(|| u32::try_from(tag).ok()).flatten()?;
+        self.announcements.get(asked)
+    }
+
+    /// The first exec of a program that the keeper asked for: on record as it was asked for, then continued.
+    fn first_exec(
+        &mut self,
+        call: &Notification,
+        mut event: Exec,
+        asked: Announcement,
+    ) -> Result<Reply, Trouble> {
+        let path = Captured::path(asked.argv.first().map_or(&[][..], Vec::as_slice));
+        event.path = path.clone();
+        event.arguments = Captured::cut(&asked.argv.join(&0), ARGUMENTS);
+        event.directory = Captured::path(asked.directory.as_os_str().as_encoded_bytes());
+        self.record_for(call, &Event::Exec(event))?;
+        let announced = Announced { thread: call.thread, path, file: Expected::Unknown, before: None };
+        self.processes.of(call.thread)?.announced.push(announced);
         Ok(Reply::Continue)
     }
 

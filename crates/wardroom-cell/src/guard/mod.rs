@@ -27,6 +27,7 @@ use wardroom_model::Event;
 use wardroom_model::event::Supervision;
 use wardroom_scribe::{Handoff, HandoffError};
 
+use crate::announce::Announcements;
 use crate::filter::{Answer, Audit, Filter, FilterOptions};
 use place::Sensitive;
 use privilege::Refusals;
@@ -50,6 +51,8 @@ pub struct GuardSetup {
     pub trusted: Vec<PathBuf>,
     /// The sequenced-packet socket to the gate, which hears who connects.
     pub attribution: Option<OwnedFd>,
+    /// What the keeper asks to be started.
+    pub announcements: Announcements,
 }
 
 /// Answers for one cell, in one thread, until its last process is gone.
@@ -62,6 +65,7 @@ pub struct Guard {
     sensitive: Sensitive,
     processes: Processes,
     refusals: Refusals,
+    announcements: Announcements,
     gate: Option<Gate>,
     /// The cell's root directory: one for all, for nobody in the cell may change theirs.
     root: Option<OwnedFd>,
@@ -143,7 +147,7 @@ impl Guard {
     /// # Errors
     /// A kernel that lacks what it needs.
     pub fn new(setup: GuardSetup) -> Result<Self, GuardError> {
-        let GuardSetup { listener, handoff, filter, sensitive, trusted, attribution } = setup;
+        let GuardSetup { listener, handoff, filter, sensitive, trusted, attribution, announcements } = setup;
         raise_descriptor_limit();
         Ok(Self {
             listener: Listener::new(listener)?,
@@ -153,6 +157,7 @@ impl Guard {
             sensitive: Sensitive::new(&sensitive),
             processes: Processes::new(trusted)?,
             refusals: Refusals::new()?,
+            announcements,
             gate: attribution.map(Gate::new),
             root: None,
             figures: Figures::default(),
