@@ -1,6 +1,7 @@
 //! The keeper's side of making a cell: everything that can be known beforehand is checked beforehand, then the keeper
 //! clones itself, and whatever fails after that takes all of it away again.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -109,7 +110,7 @@ fn finish(plan: &CellPlan, cgroup: Option<Cgroup>, control: OwnedFd, init: Init)
     }
     match wire::send(&control, &Request::Go, &[]) {
         // Init has ended already, and said why.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
         sent => sent?,
     }
     let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {

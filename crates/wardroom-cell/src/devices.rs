@@ -1,7 +1,7 @@
 //! `/proc` and `/dev` of a cell.
 //!
-//! `/proc` is fresh, of the cell's own pid namespace, read-only as a whole, and without the files that tell of or reach
-//! the machine. `/dev` holds six devices of the host's, which mean the same to everyone, and terminals of the cell's own.
+//! `/proc` is fresh, of the cell's own pid namespace, read-only as a whole (no process writes another's memory through
+//! it), and without the files that tell of or reach the machine. `/dev` holds six devices of the host's, which mean the same to everyone, and terminals of the cell's own.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -69,28 +69,37 @@ pub(crate) fn proc(root: &mut Root) -> Result<(), Fault> {
     )?;
     let place = root.directory(Path::new("/proc"))?;
     root.attach_at(&tree, &place, Path::new("/proc"), Protection::INERT)?;
+    let mut empty = None;
     for (name, _why) in HIDDEN {
-        hide(root, name)?;
+        hide(root, name, &mut empty)?;
     }
     Ok(())
 }
 
-fn hide(root: &Root, name: &str) -> Result<(), Fault> {
+/// Covers a file with `/dev/null`, a directory with an empty one: the first time a new one, then copies of its mount.
+fn hide(root: &Root, name: &str, empty: &mut Option<OwnedFd>) -> Result<(), Fault> {
     let step = Step::Proc;
     let relative = Path::new("proc").join(name);
     let place = match root.find(&relative, OFlags::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         other => other.at(step, relative.display().to_string())?,
     };
-    let directory = rustix::fs::fstat(&place).at(step, name)?;
-    let cover = if rustix::fs::FileType::from_raw_mode(directory.st_mode).is_dir() {
-        let options = [("mode", Some("0555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
-        mount::new_filesystem("tmpfs", &options, Protection::INERT).at(step, name)?
-    } else {
+    let stat = rustix::fs::fstat(&place).at(step, name)?;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         let null = mount::locate(Path::new("/dev/null"), Follow::SystemLinks).at(step, "/dev/null")?;
-        mount::take_tree(&null, Protection { read_only: true, ..DEVICE }, None).at(step, name)?
+        let cover = mount::take_tree(&null, Protection { read_only: true, ..DEVICE }, None).at(step, name)?;
+        return mount::attach(&cover, &place).at(step, name);
+    }
+    let cover = match empty {
+        Some(attached) => mount::take_tree(attached, Protection::INERT, None).at(step, name)?,
+        None => {
+            let options = [("mode", Some("0555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
+            mount::new_filesystem("tmpfs", &options, Protection::INERT).at(step, name)?
+        }
     };
-    mount::attach(&cover, &place).at(step, name)
+    mount::attach(&cover, &place).at(step, name)?;
+    empty.get_or_insert(cover);
+    Ok(())
 }
 
 /// Makes `/dev` and returns a descriptor of the cell's own terminals (`/dev/pts`).

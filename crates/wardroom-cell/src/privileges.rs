@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -86,7 +86,10 @@ pub(crate) fn hold_on() -> Result<(), Fault> {
 }
 
 /// Applies the plan's Landlock rules to init, so that everything it starts shares one domain.
-pub(crate) fn landlock(plan: &CellPlan, level: u32) -> Result<Mechanism, Fault> {
+///
+/// The kernel has no question to ask it back with, so it is tried: `forbidden` is a file that its mode lets everybody read
+/// and that no rule permits.
+pub(crate) fn landlock(plan: &CellPlan, level: u32, forbidden: &OwnedFd) -> Result<Mechanism, Fault> {
     let step = Step::Landlock;
     let mut places = Vec::with_capacity(plan.landlock.len());
     for rule in &plan.landlock {
@@ -99,8 +102,33 @@ pub(crate) fn landlock(plan: &CellPlan, level: u32) -> Result<Mechanism, Fault> 
     let rules: Vec<landlock::Rule<'_, OwnedFd>> = places.iter().map(|(fd, rights)| (fd, *rights)).collect();
     landlock::restrict(&rules, level).map_err(|error| Fault::said(step, chain(&error)))?;
     let scopes = if level >= 6 { ", scoped signals and abstract sockets" } else { "" };
-    let asked = format!("level {level}, every right of it{scopes}");
-    Ok(Mechanism { name: "landlock".into(), asked: asked.clone(), got: asked })
+    let got = match reopen(forbidden) {
+        Err(Errno::ACCESS) => format!("level {level}, every right of it{scopes}"),
+        Err(errno) => format!("a forbidden file that answers {errno}"),
+        Ok(_) => "a forbidden file that can be read".into(),
+    };
+    same("landlock".into(), format!("level {level}, every right of it{scopes}"), got)
+}
+
+/// Opens for reading what a descriptor is for, by way of `/proc`.
+fn reopen(file: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Asks the kernel whether init can be traced and outlives its keeper.
+pub(crate) fn check_hold() -> Result<[Mechanism; 2], Fault> {
+    let step = Step::Check;
+    let dumpable = match rustix::process::dumpable_behavior().at(step, "dumpable")? {
+        DumpableBehavior::NotDumpable => "no",
+        DumpableBehavior::Dumpable | DumpableBehavior::DumpableReadableOnlyByRoot => "yes",
+    };
+    let signal = rustix::process::parent_process_death_signal().at(step, "parent death signal")?;
+    let dies = if signal == Some(Signal::KILL) { "yes" } else { "no" };
+    Ok([
+        same("init can be traced".into(), "no".into(), dumpable.into())?,
+        same("init dies with its keeper".into(), "yes".into(), dies.into())?,
+    ])
 }
 
 fn rights(access: Access) -> landlock::Rights {

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use wardroom_kernel::mount::{self, Follow, Protection};
 use wardroom_model::event::Mechanism;
@@ -212,6 +214,16 @@ impl Root {
     pub(crate) fn find(&self, relative: &Path, more: OFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         openat2(&self.dir, relative, OFlags::PATH | OFlags::CLOEXEC | more, Mode::empty(), resolve)
+    }
+
+    /// A file that is nowhere any more and that anybody may read, but for Landlock: see [`crate::privileges::landlock`].
+    pub(crate) fn forbidden_file(&self) -> Result<OwnedFd, Fault> {
+        let step = Step::Landlock;
+        let place = Path::new("/forbidden");
+        let file = self.empty_file(place)?;
+        let (parent, name) = self.parent(place)?;
+        unlinkat(&parent, name, AtFlags::empty()).at(step, "a file to try Landlock on")?;
+        Ok(file)
     }
 
     /// Protects the root itself, enters it, and lets go of the host's tree.

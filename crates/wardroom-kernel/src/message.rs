@@ -48,7 +48,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<(usize
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let result = loop {
         match recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
+            // The other end closed with something of ours unread: said once, before what it sent to us.
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
             other => break other?,
         }
     };
@@ -78,6 +79,16 @@ mod tests {
         let (length, descriptors) = receive(&b, &mut buffer).unwrap().unwrap();
         assert_eq!((&buffer[..length], descriptors.len()), (&b"one"[..], 2));
         assert_eq!(receive(&b, &mut buffer).unwrap().unwrap().0, 3);
+    }
+
+    #[test]
+    fn the_last_word_of_an_end_that_did_not_listen_arrives() {
+        let (a, b) = pair().unwrap();
+        send(&a, b"unread", &[]).unwrap();
+        send(&b, b"last", &[]).unwrap();
+        drop(b);
+        assert_eq!(receive(&a, &mut [0; 8]).unwrap().unwrap().0, 4);
+        assert!(receive(&a, &mut [0; 8]).unwrap().is_none());
     }
 
     #[test]

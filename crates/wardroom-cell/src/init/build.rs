@@ -31,6 +31,7 @@ pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Faul
     let mut root = Root::new()?;
     let terminals = mounts(plan, &mut root, taken.as_mut(), fail)?;
     fail.at(Step::Root)?;
+    let forbidden = root.forbidden_file()?;
     root.enter()?;
     drop(taken);
 
@@ -48,8 +49,9 @@ pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Faul
     // Opened now, read at the end: Landlock or the filter may not let it be opened then.
     let status = Status::open().at(Step::Check, "/proc/self/status")?;
     mechanisms.extend(privileges::check_maps(plan.identity)?);
+    mechanisms.extend(privileges::check_hold()?);
     fail.at(Step::Landlock)?;
-    mechanisms.push(privileges::landlock(plan, landlock)?);
+    mechanisms.push(privileges::landlock(plan, landlock, &forbidden)?);
 
     fail.at(Step::Filter)?;
     let listener =

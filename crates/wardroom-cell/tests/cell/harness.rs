@@ -49,6 +49,10 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
     if modes.len() == 1 {
         eprintln!("SKIPPED: system mode of every case: needs root");
     }
+    if words.first().is_some_and(|word| word == "bench") {
+        modes.into_iter().for_each(bench);
+        return ExitCode::SUCCESS;
+    }
     let mut failed = 0;
     for (name, case) in cases.iter().filter(|(name, _)| words.iter().all(|word| name.contains(word.as_str())))
     {
@@ -60,6 +64,36 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
     }
     eprintln!("\ntest result: {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How long a cell takes: built, `/bin/true` run in it, ended. Each in a process of its own, like every case.
+fn bench(mode: Mode) {
+    let mut times: Vec<u64> = (0..200)
+        .map(|_| {
+            let before = now();
+            let ok = in_a_process(mode, |world| {
+                let (begin, mut cell) = (now(), world.build());
+                let (built, status) = (now(), run_in(&mut cell, &["/bin/true"]).0);
+                let ran = now();
+                cell.end().unwrap();
+                let ended = now();
+                if std::env::var_os("VERBOSE").is_some() {
+                    eprintln!("build {} run {} end {} us", built - begin, ran - built, ended - ran);
+                }
+                assert_eq!(status, 0);
+            });
+            assert!(ok);
+            now() - before
+        })
+        .collect();
+    times.sort_unstable();
+    eprintln!("{mode:?}: median {} us, best {} us, p90 {} us", times[100], times[0], times[180]);
+}
+
+/// Microseconds of the monotonic clock.
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(time.tv_sec * 1_000_000 + time.tv_nsec / 1000).unwrap()
 }
 
 fn in_a_process(mode: Mode, case: fn(&World)) -> bool {
