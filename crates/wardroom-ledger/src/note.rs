@@ -115,6 +115,14 @@ impl Verifier {
         if hash == key_hash(name, &key) { Ok(Self { name: name.to_owned(), key }) } else { Err(OTHER_HASH) }
     }
 
+    /// The same key under another name.
+    ///
+    /// # Errors
+    /// As [`Signer::from_seed`].
+    pub fn named(&self, name: &str) -> Result<Self, NoteError> {
+        Ok(Self { name: valid_name(name)?.to_owned(), key: self.key })
+    }
+
     /// The key's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -216,8 +216,11 @@ pub(crate) enum Ledger {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
-    /// Print the public key with which this host's ledgers are verified.
-    Key,
+    /// Print the public key with which an agent's ledger is verified.
+    Key {
+        /// The agent.
+        name: String,
+    },
 }
 
 /// `ledger verify`.
@@ -225,7 +228,7 @@ pub(crate) enum Ledger {
 pub(crate) struct LedgerVerify {
     /// An agent, or the directory of a ledger or of an exported copy.
     pub(crate) subject: String,
-    /// The public key as `ledger key` prints it; this host's own when left out.
+    /// The public key as `ledger key` prints it; when left out, this host's own.
     #[arg(long, value_name = "VKEY")]
     pub(crate) key: Option<String>,
     /// A checkpoint kept elsewhere: finds a ledger that was replaced by an older copy of itself.

@@ -19,7 +19,8 @@ pub(crate) fn origin(agent: &AgentPlaces, name: &AgentName) -> String {
 pub(crate) fn verifier(places: &Places, ledger: &Path) -> anyhow::Result<Verifier> {
     let origin = named(ledger).with_context(|| format!("{} is no ledger", ledger.display()))?;
     let file = places.keys().join("ledger.pub");
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}; give the key with --key", file.display()))?;
+    let text = fs::read_to_string(&file)
+        .with_context(|| format!("cannot read {}; give the key with --key", file.display()))?;
     Ok(Verifier::parse(text.trim())?.named(&origin)?)
 }
 

@@ -19,8 +19,13 @@ impl Places {
     /// `/etc`, `/var/lib` and `/run` for root; the XDG directories for everybody else; `base` before both.
     pub(crate) fn find(base: Option<&Path>) -> Result<Self, Failure> {
         if let Some(base) = base {
-            let base = std::path::absolute(base).map_err(|e| Failure::new(Exit::Usage, format!("--base: {e}")))?;
-            return Ok(Self { agents: base.join("agents"), state: base.join("state"), run: base.join("run") });
+            let base =
+                std::path::absolute(base).map_err(|e| Failure::new(Exit::Usage, format!("--base: {e}")))?;
+            return Ok(Self {
+                agents: base.join("agents"),
+                state: base.join("state"),
+                run: base.join("run"),
+            });
         }
         if rustix::process::geteuid().is_root() {
             return Ok(Self {

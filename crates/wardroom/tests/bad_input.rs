@@ -82,7 +82,8 @@ fn without_user_namespaces_the_remedy_is_said() {
         "echo 0 > /proc/sys/user/max_user_namespaces && exec {WARDROOM} --base {} run scout -- true",
         stage.base().display()
     );
-    let output = Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
+    let output =
+        Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
     let said = Said::from(output);
     expect(&said, CANNOT_CONTAIN, &["max_user_namespaces"]);
 }
@@ -119,7 +120,8 @@ fn names_of_300_bytes_are_refused() {
 fn a_second_run_of_the_same_agent_is_refused_and_the_first_goes_on() {
     let stage = Stage::new();
     stage.agent("scout", "");
-    let first = stage.start("scout", "echo up > /workspace/up; until [ -e /workspace/go ]; do sleep 0.02; done; exit 7");
+    let first = stage
+        .start("scout", "echo up > /workspace/up; until [ -e /workspace/go ]; do sleep 0.02; done; exit 7");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !stage.workspace().join("up").exists() {
         assert!(Instant::now() < deadline, "the first run never started");
@@ -133,7 +135,9 @@ fn a_second_run_of_the_same_agent_is_refused_and_the_first_goes_on() {
 #[test]
 fn a_ledger_directory_of_another_user_is_refused() {
     if !is_root() {
-        eprintln!("SKIPPED: a_ledger_directory_of_another_user_is_refused: needs root to make such a directory");
+        eprintln!(
+            "SKIPPED: a_ledger_directory_of_another_user_is_refused: needs root to make such a directory"
+        );
         return;
     }
     let stage = Stage::new();
@@ -178,10 +182,12 @@ fn a_failed_start_leaves_no_process_mount_or_socket_behind() {
         let base = stage.base().to_str().unwrap();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(base), "a mount is left behind");
-        let left: Vec<_> = fs::read_dir(stage.base().join("run")).unwrap().flatten().map(|e| e.path()).collect();
+        let left: Vec<_> =
+            fs::read_dir(stage.base().join("run")).unwrap().flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
         let mut processes = fs::read_dir("/proc").unwrap().flatten();
-        let ours = processes.any(|p| fs::read_to_string(p.path().join("cmdline")).is_ok_and(|line| line.contains(base)));
+        let ours = processes
+            .any(|p| fs::read_to_string(p.path().join("cmdline")).is_ok_and(|line| line.contains(base)));
         assert!(!ours, "a process is left behind");
     }
 }

@@ -32,14 +32,18 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
     let mut relay = None;
     loop {
         match line.hear::<Answer>().or_exit(Exit::Supervision)? {
-            Some((Answer::Terminal, descriptors)) => relay = descriptors.into_iter().next().map(terminal::Relay::start).transpose()?,
+            Some((Answer::Terminal, descriptors)) => {
+                relay = descriptors.into_iter().next().map(terminal::Relay::start).transpose()?
+            }
             Some((Answer::Ended { status }, _)) => {
                 drop(relay);
                 return Ok(u8::try_from(status).unwrap_or(u8::MAX));
             }
             Some((Answer::Refused { why }, _)) => return Err(Failure::new(Exit::CannotContain, why)),
             Some((Answer::Running { .. }, _)) => {}
-            None => return Err(Failure::new(Exit::Supervision, format!("{name} ended before the command did"))),
+            None => {
+                return Err(Failure::new(Exit::Supervision, format!("{name} ended before the command did")));
+            }
         }
     }
 }
@@ -47,7 +51,9 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
 /// Lists the agents, and what runs.
 pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
     for file in known_agents(places) {
-        let Some(name) = file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| AgentName::parse(stem).ok()) else {
+        let Some(name) =
+            file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| AgentName::parse(stem).ok())
+        else {
             screen::talk(&format!("wardroom: {} is not named as an agent can be; left out", file.display()));
             continue;
         };
@@ -73,7 +79,9 @@ fn status(places: &Places, name: &AgentName) -> Option<(u32, String, String)> {
     line.say(&Request::Status, &[]).ok()?;
     match line.hear::<Answer>().ok()?? {
         (Answer::Running { keeper, since, command }, _) => {
-            let since = jiff::Timestamp::from_nanosecond(i128::from(since)).map(|t| t.to_string()).unwrap_or_default();
+            let since = jiff::Timestamp::from_nanosecond(i128::from(since))
+                .map(|t| t.to_string())
+                .unwrap_or_default();
             Some((keeper, since, command))
         }
         (Answer::Terminal | Answer::Ended { .. } | Answer::Refused { .. }, _) => None,
@@ -90,6 +98,10 @@ pub(super) fn stop(places: &Places, asked: &cli::Named) -> Done {
 }
 
 fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
-    Line::call(&places.agent(name).control)
-        .map_err(|error| Failure::new(Exit::NoSuchAgent, format!("{name} is not running ({error}); start it with `wardroom run {name}`")))
+    Line::call(&places.agent(name).control).map_err(|error| {
+        Failure::new(
+            Exit::NoSuchAgent,
+            format!("{name} is not running ({error}); start it with `wardroom run {name}`"),
+        )
+    })
 }

@@ -54,7 +54,10 @@ pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
     let source = Source::parse(Some(file.to_owned()), policy_file::read(file)?)?;
     let named = source.policy.name().as_str();
     if file.file_stem().is_some_and(|stem| stem != named) {
-        let why = format!("{} is the policy of an agent called {named}; the file must be {named}.toml", file.display());
+        let why = format!(
+            "{} is the policy of an agent called {named}; the file must be {named}.toml",
+            file.display()
+        );
         return Err(Failure::new(Exit::Policy, why));
     }
     Ok(source)
@@ -76,8 +79,9 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
 pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
     let name = agent_name(&asked.name)?;
     let known = TEMPLATES.join(", ");
-    let text = template(&asked.template, &name)
-        .ok_or_else(|| Failure::new(Exit::Usage, format!("there is no template {:?}; there are: {known}", asked.template)))?;
+    let text = template(&asked.template, &name).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("there is no template {:?}; there are: {known}", asked.template))
+    })?;
     let file = places.agent(&name).policy;
     save(&file, &text)?;
     screen::data(&file.display().to_string());
@@ -88,7 +92,9 @@ pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
 /// Says what is wrong with a policy, or what it means.
 pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
     let files = match &asked.subject {
-        Some(subject) if subject.contains('/') || Path::new(subject).extension().is_some() => vec![PathBuf::from(subject)],
+        Some(subject) if subject.contains('/') || Path::new(subject).extension().is_some() => {
+            vec![PathBuf::from(subject)]
+        }
         Some(name) => vec![places.agent(&agent_name(name)?).policy],
         None => known_agents(places),
     };
@@ -131,9 +137,15 @@ pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
     let before = load(&file)?;
     let addition = Addition { host: &asked.host, port: asked.port, raw: asked.raw };
     let text = edit::allow(&before.shown(), &before.text, addition).or_exit(Exit::Policy)?;
-    replace(&file, &text).with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)?;
+    replace(&file, &text)
+        .with_context(|| format!("cannot write {}", file.display()))
+        .or_exit(Exit::Policy)?;
     show_added(&before.text, &text);
-    screen::talk(&format!("{} now permits {}; a running {name} has it within a second", file.display(), asked.host));
+    screen::talk(&format!(
+        "{} now permits {}; a running {name} has it within a second",
+        file.display(),
+        asked.host
+    ));
     Ok(0)
 }
 

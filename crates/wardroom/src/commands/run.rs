@@ -34,16 +34,23 @@ pub(super) fn run(places: &Places, asked: &cli::Run) -> Done {
 
 /// The policy of `--here`: the current directory as workspace, an agent named after it.
 fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
-    let workspace = std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
+    let workspace =
+        std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
     let name = named_after(&workspace)?;
     let file = places.agent(&name).policy;
     if file.exists() {
-        let why = format!("{} exists already: run it with `wardroom run {name}`, or work in another directory", file.display());
+        let why = format!(
+            "{} exists already: run it with `wardroom run {name}`, or work in another directory",
+            file.display()
+        );
         return Err(Failure::new(Exit::Usage, why));
     }
     let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let text = here_policy(&name, &workspace, &asked.allow, &command).or_exit(Exit::Policy)?;
-    screen::talk(&format!("wardroom: this directory's policy (keep it with --save):\n\n{}\n", text.trim_end()));
+    screen::talk(&format!(
+        "wardroom: this directory's policy (keep it with --save):\n\n{}\n",
+        text.trim_end()
+    ));
     if !asked.save {
         return policy::Source::parse(None, text);
     }
@@ -55,10 +62,16 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
 /// An agent's name from a directory's: what does not fit becomes a hyphen.
 fn named_after(directory: &Path) -> Result<AgentName, Failure> {
     let base = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let fitting: String = base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
+    let fitting: String =
+        base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
     let trimmed = fitting.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
     AgentName::parse(trimmed)
-        .with_context(|| format!("{} gives no name for an agent; make a policy with `wardroom new NAME`", directory.display()))
+        .with_context(|| {
+            format!(
+                "{} gives no name for an agent; make a policy with `wardroom new NAME`",
+                directory.display()
+            )
+        })
         .or_exit(Exit::Usage)
 }
 
@@ -78,7 +91,9 @@ mod tests {
 
     #[test]
     fn an_agent_is_named_after_its_directory() {
-        for (directory, name) in [("/home/x/My Project", "my-project"), ("/srv/2024-triage", "triage"), ("/a/b_c.d", "b-c-d")] {
+        for (directory, name) in
+            [("/home/x/My Project", "my-project"), ("/srv/2024-triage", "triage"), ("/a/b_c.d", "b-c-d")]
+        {
             assert_eq!(named_after(Path::new(directory)).unwrap().as_str(), name);
         }
         assert!(named_after(Path::new("/")).is_err());

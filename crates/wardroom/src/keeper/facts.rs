@@ -13,7 +13,12 @@ use crate::failure::{Failure, OrExit};
 use crate::places::{self, AgentPlaces, Places};
 
 /// Plans an agent's cell for this host.
-pub(super) fn plan(places: &Places, agent: &AgentPlaces, policy: &Policy, request: Asked) -> Result<CellPlan, Failure> {
+pub(super) fn plan(
+    places: &Places,
+    agent: &AgentPlaces,
+    policy: &Policy,
+    request: Asked,
+) -> Result<CellPlan, Failure> {
     let operator_home = match request.identity {
         Identity::Operator { .. } => Some(places::home()?),
         Identity::Range { .. } => None,
@@ -44,7 +49,10 @@ pub(super) struct Asked {
 
 /// Wardroom's own directories: never given to an agent.
 fn own(places: &Places) -> Vec<PathBuf> {
-    [places.agents(), places.state(), places.run()].into_iter().filter_map(|path| fs::canonicalize(path).ok()).collect()
+    [places.agents(), places.state(), places.run()]
+        .into_iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect()
 }
 
 /// The root directory of the system that the cell sees: the policy's, or this host's.

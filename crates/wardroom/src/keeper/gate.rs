@@ -54,10 +54,28 @@ impl Gate {
         let (sockets, firewall) = sockets.split();
         let (ours, theirs) = processes::pair().or_exit(Exit::Internal)?;
         let id = state::gate_id(identity);
-        let start = Start { sockets: &sockets, ring: &ring, attribution: &attribution, file: &source.shown(), id, generation: 0 };
+        let start = Start {
+            sockets: &sockets,
+            ring: &ring,
+            attribution: &attribution,
+            file: &source.shown(),
+            id,
+            generation: 0,
+        };
         let helper = start.spawn(ours, &theirs, &source.text).or_exit(Exit::Supervision)?;
         let (file, text) = (source.shown(), source.text.clone());
-        Ok(Self { helper, sockets, firewall, ring, attribution, file, text, id, generation: 0, restarts: Restarts::default() })
+        Ok(Self {
+            helper,
+            sockets,
+            firewall,
+            ring,
+            attribution,
+            file,
+            text,
+            id,
+            generation: 0,
+            restarts: Restarts::default(),
+        })
     }
 
     /// Waits until it serves.

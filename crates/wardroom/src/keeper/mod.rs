@@ -59,14 +59,22 @@ pub(crate) enum Streams {
 pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
     let policy = &request.source.policy;
     if !policy.unsupported().is_empty() {
-        let what: Vec<_> = policy.unsupported().iter().map(|missing| format!("  {} ({})", missing.what, missing.at)).collect();
-        return Err(Failure::new(Exit::Policy, format!("the policy asks for what is not yet supported:\n{}", what.join("\n"))));
+        let what: Vec<_> = policy
+            .unsupported()
+            .iter()
+            .map(|missing| format!("  {} ({})", missing.what, missing.at))
+            .collect();
+        return Err(Failure::new(
+            Exit::Policy,
+            format!("the policy asks for what is not yet supported:\n{}", what.join("\n")),
+        ));
     }
     let name = policy.name().clone();
     let agent = places.agent(&name);
     let identity = state::prepare(places, &agent)?;
     let _lock = state::lock(&agent, name.as_str())?;
-    let asked = facts::Asked { identity, command: (!request.command.is_empty()).then(|| request.command.clone()) };
+    let asked =
+        facts::Asked { identity, command: (!request.command.is_empty()).then(|| request.command.clone()) };
     let mut plan = facts::plan(places, &agent, policy, asked)?;
     plan.mounts.extend(request.mounts.iter().cloned());
     let crew = start::start(places, &agent, &plan, &request)?;

@@ -95,7 +95,11 @@ impl Operators {
         let heard = call.line.hear::<Request>();
         let answered = match heard {
             Ok(Some((Request::Status, _))) => {
-                let running = Answer::Running { keeper: std::process::id(), since: self.since, command: self.command.clone() };
+                let running = Answer::Running {
+                    keeper: std::process::id(),
+                    since: self.since,
+                    command: self.command.clone(),
+                };
                 call.line.say(&running, &[]).map_err(Into::into)
             }
             Ok(Some((Request::Stop, _))) => {
@@ -108,7 +112,9 @@ impl Operators {
             Ok(Some((Request::Exec { command, terminal, term }, streams))) => {
                 let argv = command.into_iter().map(Into::into).collect();
                 let asked = Asked { argv, terminal, term, streams };
-                exec(call, asked, crew, plan).or_else(|error| Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?))
+                exec(call, asked, crew, plan).or_else(|error| {
+                    Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?)
+                })
             }
             Ok(None) | Err(_) => {
                 self.hang_up(id, crew);
@@ -180,7 +186,10 @@ fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyh
     } else {
         streams.try_into().ok().context("stdin, stdout and stderr must come with the request")?
     };
-    let env = environment(plan, term.as_deref().filter(|term| term.len() < 64 && term.bytes().all(|b| b.is_ascii_graphic())));
+    let env = environment(
+        plan,
+        term.as_deref().filter(|term| term.len() < 64 && term.bytes().all(|b| b.is_ascii_graphic())),
+    );
     let id = crew.cell.spawn(Spawn { argv, env, directory: plan.directory.clone(), stdio, terminal })?;
     call.waits_for = Some(id);
     Ok(())

@@ -29,7 +29,9 @@ pub(crate) fn play(role: &cli::Role) -> Done {
 
 /// `scribe LEDGER KEYS ORIGIN control keeper-ring gate-ring`
 fn scribe(arguments: &[String]) -> anyhow::Result<()> {
-    let [ledger_dir, key_dir, origin, control, keeper, gate] = arguments else { bail!("wrong number of arguments") };
+    let [ledger_dir, key_dir, origin, control, keeper, gate] = arguments else {
+        bail!("wrong number of arguments")
+    };
     wardroom_scribe::serve(ScribeSetup {
         ledger_dir: ledger_dir.into(),
         key_dir: key_dir.into(),

@@ -52,7 +52,9 @@ impl PolicyFile {
         self.last = text;
         let parsed = read.and_then(|text| Source::parse(Some(file.clone()), text));
         let changed = match parsed {
-            Ok(source) if !source.policy.unsupported().is_empty() => Err(anyhow!("it asks for what is not yet supported")),
+            Ok(source) if !source.policy.unsupported().is_empty() => {
+                Err(anyhow!("it asks for what is not yet supported"))
+            }
             Ok(source) => self.enforce(crew, &source),
             Err(failure) => Err(anyhow!("{failure}")),
         };
@@ -67,14 +69,18 @@ impl PolicyFile {
         crew.gate.enforce(source)?;
         screen::talk(&format!("wardroom: {} changed; its network rules are in force", source.shown()));
         if fixed(source) != self.built {
-            screen::talk("wardroom: what it changed about the cell itself (files, limits, command) takes effect at the next start");
+            screen::talk(
+                "wardroom: what it changed about the cell itself (files, limits, command) takes effect at the next start",
+            );
         }
         Ok(())
     }
 
     fn refuse(&self, crew: &Crew, why: &str) {
         let file = self.watched.as_ref().map(|(file, _)| file.display().to_string()).unwrap_or_default();
-        screen::talk(&format!("wardroom: {file} changed and is refused; the policy of before stays in force:\n{why}"));
+        screen::talk(&format!(
+            "wardroom: {file} changed and is refused; the policy of before stays in force:\n{why}"
+        ));
         let change = PolicyChange {
             digest: Sha256::digest(self.last.as_bytes()).into(),
             file: Captured::from(file.as_str()),

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::OFlags;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::process::geteuid;
 use wardroom_model::exit::Exit;
 
@@ -29,7 +29,9 @@ pub(crate) fn read(path: &Path) -> Result<String, Failure> {
             format!("there is no policy {}; make one with `wardroom new {name}`", path.display()),
         ));
     }
-    read_checked(path).with_context(|| format!("cannot use the policy {}", path.display())).or_exit(Exit::Policy)
+    read_checked(path)
+        .with_context(|| format!("cannot use the policy {}", path.display()))
+        .or_exit(Exit::Policy)
 }
 
 fn read_checked(path: &Path) -> anyhow::Result<String> {
@@ -37,7 +39,9 @@ fn read_checked(path: &Path) -> anyhow::Result<String> {
     let opened = OpenOptions::new().read(true).custom_flags(i32::try_from(flags.bits())?).open(path);
     let file = match opened {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            bail!("it is a symbolic link, and whoever can change the link could change the policy; put the file itself there")
+            bail!(
+                "it is a symbolic link, and whoever can change the link could change the policy; put the file itself there"
+            )
         }
         opened => opened?,
     };
@@ -53,8 +57,16 @@ fn check(file: &File) -> anyhow::Result<()> {
     let me = geteuid().as_raw();
     ensure!(found.is_file(), "it is not a regular file");
     ensure!(found.len() <= LARGEST, "it has {} bytes, and a policy has at most {LARGEST}", found.len());
-    ensure!(found.uid() == me || found.uid() == 0, "it belongs to user {}, neither to you nor to root", found.uid());
-    ensure!(found.mode() & 0o022 == 0, "others may write to it (mode {:o}); `chmod go-w` it", found.mode() & 0o777);
+    ensure!(
+        found.uid() == me || found.uid() == 0,
+        "it belongs to user {}, neither to you nor to root",
+        found.uid()
+    );
+    ensure!(
+        found.mode() & 0o022 == 0,
+        "others may write to it (mode {:o}); `chmod go-w` it",
+        found.mode() & 0o777
+    );
     Ok(())
 }
 
@@ -69,7 +81,11 @@ impl Watch {
     pub(super) fn on(path: &Path) -> anyhow::Result<Self> {
         let notices = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let directory = path.parent().context("a policy file lies in a directory")?;
-        let changes = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ATTRIB;
+        let changes = WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::ATTRIB;
         inotify::add_watch(&notices, directory, changes)?;
         Ok(Self { notices })
     }

@@ -93,7 +93,8 @@ impl Restarts {
 
 /// A pair of connected sequenced-packet sockets, close-on-exec.
 pub(super) fn pair() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).context("no socket pair")
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .context("no socket pair")
 }
 
 /// Waits until a descriptor can be read or has hung up. False when the time is over.

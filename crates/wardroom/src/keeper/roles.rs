@@ -17,7 +17,12 @@ const OURSELVES: &str = "/proc/self/exe";
 ///
 /// Only the keeper's main thread starts processes, so no other child can inherit in between.
 #[expect(clippy::disallowed_methods, reason = "the one place where Wardroom starts processes of its own")]
-pub(super) fn start(role: &str, arguments: &[&str], inherited: &[BorrowedFd<'_>], id: Option<u32>) -> anyhow::Result<Child> {
+pub(super) fn start(
+    role: &str,
+    arguments: &[&str],
+    inherited: &[BorrowedFd<'_>],
+    id: Option<u32>,
+) -> anyhow::Result<Child> {
     let mut command = Command::new(OURSELVES);
     command.arg("__role").arg(role).args(arguments);
     command.args(inherited.iter().map(|fd| fd.as_raw_fd().to_string()));

@@ -15,6 +15,7 @@ use super::processes::{self, Helper, Restarts};
 use super::{roles, state};
 use crate::clock::Deadline;
 use crate::failure::{Failure, OrExit};
+use crate::ledger_key::origin;
 use crate::places::{AgentPlaces, Places};
 
 /// How long a scribe has to open its ledger. Opening reads one segment's tail at most: 64 MiB from a slow disk.
@@ -42,7 +43,9 @@ pub(super) struct Rings {
 impl Rings {
     /// Makes the ring files. A full disk shows here, before anything runs.
     pub(super) fn make(agent: &AgentPlaces) -> Result<Self, Failure> {
-        let ring = |producer| create_ring(&agent.rings, producer).context("cannot prepare the ledger").or_exit(Exit::Ledger);
+        let ring = |producer| {
+            create_ring(&agent.rings, producer).context("cannot prepare the ledger").or_exit(Exit::Ledger)
+        };
         let (keeper, gate) = (ring(Producer::Keeper)?, ring(Producer::Gate)?);
         let switch = |ring| RingSwitch::new(ring).or_exit(Exit::Ledger);
         let switches = [switch(&keeper)?, switch(&gate)?];
@@ -62,9 +65,14 @@ impl Rings {
 
 impl Scribe {
     /// Starts it, without waiting for it.
-    pub(super) fn start(places: &Places, agent: &AgentPlaces, name: &AgentName, rings: Rings) -> Result<Self, Failure> {
+    pub(super) fn start(
+        places: &Places,
+        agent: &AgentPlaces,
+        name: &AgentName,
+        rings: Rings,
+    ) -> Result<Self, Failure> {
         let (ledger, keys) = (agent.ledger.clone(), places.keys());
-        let origin = format!("{}/{name}", host());
+        let origin = origin(agent, name);
         let helper = spawn(&ledger, &keys, &origin, &rings).or_exit(Exit::Ledger)?;
         Ok(Self { helper, rings, ledger, keys, origin, restarts: Restarts::default() })
     }
@@ -74,13 +82,21 @@ impl Scribe {
         let deadline = Deadline::after(OPENING);
         loop {
             if !processes::wait_readable(self.control(), deadline).or_exit(Exit::Ledger)? {
-                return Err(Failure::new(Exit::Ledger, format!("the ledger could not be opened within {} s", OPENING.as_secs())));
+                return Err(Failure::new(
+                    Exit::Ledger,
+                    format!("the ledger could not be opened within {} s", OPENING.as_secs()),
+                ));
             }
             match hear::<FromScribe>(self.control()).or_exit(Exit::Ledger)? {
                 Some(FromScribe::Ready { .. }) => return Ok(()),
                 Some(FromScribe::Relieved | FromScribe::Finished { .. }) => {}
                 Some(FromScribe::Trouble(what)) => return Err(Failure::new(Exit::Ledger, what)),
-                None => return Err(Failure::new(Exit::Ledger, "the ledger could not be opened (its scribe says why above)")),
+                None => {
+                    return Err(Failure::new(
+                        Exit::Ledger,
+                        "the ledger could not be opened (its scribe says why above)",
+                    ));
+                }
             }
         }
     }
@@ -99,7 +115,8 @@ impl Scribe {
     /// more, and so nothing audited happens any more.
     pub(super) fn replace(&mut self) -> anyhow::Result<String> {
         self.rings.switches.iter().for_each(RingSwitch::hold);
-        let restarted = self.restarts.another().and_then(|()| spawn(&self.ledger, &self.keys, &self.origin, &self.rings));
+        let restarted =
+            self.restarts.another().and_then(|()| spawn(&self.ledger, &self.keys, &self.origin, &self.rings));
         match restarted {
             Ok(helper) => {
                 let before = std::mem::replace(&mut self.helper, helper).bury();
@@ -125,19 +142,17 @@ impl Scribe {
     }
 }
 
-fn spawn(ledger: &std::path::Path, keys: &std::path::Path, origin: &str, rings: &Rings) -> anyhow::Result<Helper> {
+fn spawn(
+    ledger: &std::path::Path,
+    keys: &std::path::Path,
+    origin: &str,
+    rings: &Rings,
+) -> anyhow::Result<Helper> {
     let (ours, theirs) = processes::pair()?;
-    let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("the ledger's path is not UTF-8");
+    let text =
+        |path: &std::path::Path| path.to_str().map(str::to_owned).context("the ledger's path is not UTF-8");
     let (ledger, keys) = (text(ledger)?, text(keys)?);
     let descriptors = [theirs.as_fd(), rings.keeper.as_fd(), rings.gate.as_fd()];
     let child = roles::start("scribe", &[&ledger, &keys, origin], &descriptors, state::scribe_id())?;
     Ok(Helper::new(child, ours))
-}
-
-/// This host's name, as the origin of its ledgers.
-fn host() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let fitting = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    let host: String = name.chars().filter(fitting).collect();
-    if host.is_empty() { "localhost".to_owned() } else { host }
 }

@@ -39,7 +39,12 @@ pub(super) struct Crew {
 }
 
 /// Starts everything but the agent's command, and puts the start on record.
-pub(super) fn start(places: &Places, agent: &AgentPlaces, plan: &CellPlan, request: &RunRequest) -> Result<Crew, Failure> {
+pub(super) fn start(
+    places: &Places,
+    agent: &AgentPlaces,
+    plan: &CellPlan,
+    request: &RunRequest,
+) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
@@ -49,7 +54,8 @@ pub(super) fn start(places: &Places, agent: &AgentPlaces, plan: &CellPlan, reque
     let handoff = ring(&scribe)?;
     record_start(&handoff, plan, &cell, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
-    gate.await_ready().map_err(|error| Failure::new(Exit::Supervision, format!("the gate did not start: {error:#}")))?;
+    gate.await_ready()
+        .map_err(|error| Failure::new(Exit::Supervision, format!("the gate did not start: {error:#}")))?;
     Ok(Crew { cell, guard, gate, handoff, scribe })
 }
 
@@ -58,14 +64,27 @@ fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
     Ok(Arc::new(Handoff::attach(ring, Producer::Keeper).or_exit(Exit::Ledger)?))
 }
 
-fn start_gate(cell: &mut Cell, scribe: &Scribe, attribution: OwnedFd, plan: &CellPlan, source: &Source) -> Result<Gate, Failure> {
-    let sockets = cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
+fn start_gate(
+    cell: &mut Cell,
+    scribe: &Scribe,
+    attribution: OwnedFd,
+    plan: &CellPlan,
+    source: &Source,
+) -> Result<Gate, Failure> {
+    let sockets =
+        cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
     let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
     Gate::start(Parts { sockets, ring, attribution, identity: plan.identity }, source)
 }
 
-fn start_guard(cell: &mut Cell, handoff: &Arc<Handoff>, to_gate: OwnedFd, plan: &CellPlan) -> Result<GuardThread, Failure> {
-    let listener = cell.take_listener().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no listener"))?;
+fn start_guard(
+    cell: &mut Cell,
+    handoff: &Arc<Handoff>,
+    to_gate: OwnedFd,
+    plan: &CellPlan,
+) -> Result<GuardThread, Failure> {
+    let listener =
+        cell.take_listener().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no listener"))?;
     GuardThread::start(GuardSetup {
         listener,
         handoff: Arc::clone(handoff),
@@ -73,6 +92,7 @@ fn start_guard(cell: &mut Cell, handoff: &Arc<Handoff>, to_gate: OwnedFd, plan: 
         sensitive: plan.sensitive.clone(),
         trusted: read_only(plan),
         attribution: Some(to_gate),
+        announcements: cell.announcements(),
     })
 }
 
@@ -92,7 +112,12 @@ fn read_only(plan: &CellPlan) -> Vec<std::path::PathBuf> {
 }
 
 /// What must be on record before the agent's first instruction: who started it, by which policy, behind which walls.
-fn record_start(handoff: &Handoff, plan: &CellPlan, cell: &Cell, request: &RunRequest) -> Result<(), Failure> {
+fn record_start(
+    handoff: &Handoff,
+    plan: &CellPlan,
+    cell: &Cell,
+    request: &RunRequest,
+) -> Result<(), Failure> {
     let uid = rustix::process::getuid().as_raw();
     let mechanisms = cell.mechanisms().to_vec();
     let command = Captured::cut(&plan.command.join(&b' '), KEPT);

@@ -43,9 +43,13 @@ pub(super) fn lock(places: &AgentPlaces, name: &str) -> Result<Lock, Failure> {
         Ok(()) => Ok(Lock { _held: file }),
         Err(TryLockError::WouldBlock) => Err(Failure::new(
             Exit::AlreadyRunning,
-            format!("{name} is already running; enter it with `wardroom exec {name} -- COMMAND`, or end it with `wardroom stop {name}`"),
+            format!(
+                "{name} is already running; enter it with `wardroom exec {name} -- COMMAND`, or end it with `wardroom stop {name}`"
+            ),
         )),
-        Err(TryLockError::Error(error)) => Err(Failure::new(Exit::Internal, format!("cannot lock {}: {error}", places.lock.display()))),
+        Err(TryLockError::Error(error)) => {
+            Err(Failure::new(Exit::Internal, format!("cannot lock {}: {error}", places.lock.display())))
+        }
     }
 }
 
@@ -56,7 +60,8 @@ pub(super) fn prepare(places: &Places, agent: &AgentPlaces) -> Result<Identity, 
     }
     let identity = identify(places, agent).or_exit(Exit::Ledger)?;
     make(&agent.rings, 0o700).or_exit(Exit::Ledger)?;
-    let private = [(&agent.ledger, scribe_id()), (&places.keys(), scribe_id()), (&agent.home, agent_id(identity))];
+    let private =
+        [(&agent.ledger, scribe_id()), (&places.keys(), scribe_id()), (&agent.home, agent_id(identity))];
     for (directory, owner) in private {
         make(directory, 0o700).or_exit(Exit::Ledger)?;
         give(directory, owner).or_exit(Exit::Ledger)?;
@@ -103,7 +108,9 @@ fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
     for entry in fs::read_dir(places.state())? {
         taken.extend(read_slot(&entry?.path().join("ids"))?);
     }
-    let slot = (0..SLOTS).find(|slot| !taken.contains(slot)).context("no range of host ids is left for another agent")?;
+    let slot = (0..SLOTS)
+        .find(|slot| !taken.contains(slot))
+        .context("no range of host ids is left for another agent")?;
     fs::write(&kept, format!("{slot}\n"))?;
     Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 })
 }
@@ -142,7 +149,8 @@ fn make(directory: &Path, mode: u32) -> anyhow::Result<()> {
 /// Gives a directory to a host id of Wardroom's own, in system mode.
 fn give(directory: &Path, owner: Option<u32>) -> anyhow::Result<()> {
     match owner {
-        Some(id) => lchown(directory, Some(id), Some(id)).with_context(|| format!("cannot give {} to {id}", directory.display())),
+        Some(id) => lchown(directory, Some(id), Some(id))
+            .with_context(|| format!("cannot give {} to {id}", directory.display())),
         None => Ok(()),
     }
 }
@@ -155,7 +163,10 @@ pub(super) fn nofollow() -> i32 {
 /// The agents that have a policy file or state, by name.
 pub(crate) fn known_agents(places: &Places) -> Vec<PathBuf> {
     let entries = fs::read_dir(places.agents()).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
     files.sort();
     files
 }

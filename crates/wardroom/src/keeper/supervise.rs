@@ -12,10 +12,10 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use wardroom_cell::{CellEvent, Spawn, SpawnId};
 use wardroom_gate::control::{self, Answer};
+use wardroom_model::Event;
 use wardroom_model::event::{Session, SessionEnd, Supervision};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
-use wardroom_model::Event;
 use wardroom_scribe::control::{FromScribe, hear};
 
 use super::operator::Operators;
@@ -80,7 +80,8 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         terminal: on_terminal,
     };
     let main = crew.cell.spawn(spawn).or_exit(Exit::CannotContain)?;
-    let mut run = Run { crew, plan, main, operators, policy, signals, stopping: None, trouble: None, outcome: None };
+    let mut run =
+        Run { crew, plan, main, operators, policy, signals, stopping: None, trouble: None, outcome: None };
     let outcome = loop {
         run.turn()?;
         if let Some(outcome) = run.outcome.take() {
@@ -105,20 +106,29 @@ fn streams(crew: &Crew, streams: Streams) -> Result<([OwnedFd; 3], Option<Relay>
         return Ok((given, None, false));
     }
     let terminals = [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()];
-    let pair = if terminals.contains(&true) { Some(crew.cell.open_terminal(terminal::size()).or_exit(Exit::CannotContain)?) } else { None };
+    let pair = if terminals.contains(&true) {
+        Some(crew.cell.open_terminal(terminal::size()).or_exit(Exit::CannotContain)?)
+    } else {
+        None
+    };
     let inside = |own: BorrowedFd<'_>, terminal: bool| match (&pair, terminal) {
         (Some(pair), true) => pair.inside.try_clone().or_exit(Exit::Internal),
         (Some(_), false) | (None, _) => own.try_clone_to_owned().or_exit(Exit::Internal),
     };
     let [input, output, error] = terminals;
-    let stdio = [inside(stdin().as_fd(), input)?, inside(stdout().as_fd(), output)?, inside(stderr().as_fd(), error)?];
+    let stdio = [
+        inside(stdin().as_fd(), input)?,
+        inside(stdout().as_fd(), output)?,
+        inside(stderr().as_fd(), error)?,
+    ];
     let relay = pair.map(|pair| Relay::start(pair.outside)).transpose()?;
     Ok((stdio, relay, input))
 }
 
 /// The signals that concern the agent, each as a descriptor.
 fn signals() -> std::io::Result<Vec<(Signal, UnixStream)>> {
-    let concern = [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
+    let concern =
+        [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
     concern
         .into_iter()
         .map(|(number, signal)| {
@@ -162,15 +172,25 @@ impl Run<'_> {
         sources.extend(self.policy.notices().map(|notices| (Source::Policy, notices)));
         sources.extend(self.signals.iter().map(|(signal, heard)| (Source::Signal(*signal), heard.as_fd())));
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
-        let mut set: Vec<PollFd<'_>> = sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let next = [self.stopping, self.trouble].into_iter().flatten().map(|deadline| deadline.left().unwrap_or_default()).min();
+        let mut set: Vec<PollFd<'_>> =
+            sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+        let next = [self.stopping, self.trouble]
+            .into_iter()
+            .flatten()
+            .map(|deadline| deadline.left().unwrap_or_default())
+            .min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
         match poll(&mut set, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let ready: Vec<bool> = set.iter().map(|entry| !entry.revents().is_empty()).collect();
-        Ok(sources.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|((source, _), _)| source).collect())
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((source, _), _)| source)
+            .collect())
     }
 
     fn hear_cell(&mut self) -> std::io::Result<()> {
@@ -178,7 +198,9 @@ impl Run<'_> {
             CellEvent::SpawnFailed { id, errno, what } => {
                 let why = format!("cannot start the command: {what}: {errno}");
                 if id == self.main {
-                    let name = String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice)).into_owned();
+                    let name =
+                        String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice))
+                            .into_owned();
                     screen::talk(&format!("wardroom: {name}: {errno} ({what}, inside the cell)"));
                 } else {
                     self.operators.refuse(id, &why);
@@ -187,7 +209,10 @@ impl Run<'_> {
             CellEvent::Exited { id, status } if id == self.main => self.finish(status, None, None),
             CellEvent::Exited { id, status } => self.operators.ended(id, status),
             CellEvent::Ended => {
-                let failure = Failure::new(Exit::Supervision, "the cell's init ended, and with it everything in the cell");
+                let failure = Failure::new(
+                    Exit::Supervision,
+                    "the cell's init ended, and with it everything in the cell",
+                );
                 self.finish(137, Some("the cell's init ended".to_owned()), Some(failure));
             }
         }
@@ -206,7 +231,10 @@ impl Run<'_> {
             }
             Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. })) => {}
             Ok(None) | Err(_) => match self.crew.scribe.replace() {
-                Ok(before) => self.note("scribe", &format!("ended ({before}) and was started again; meanwhile the agent waited")),
+                Ok(before) => self.note(
+                    "scribe",
+                    &format!("ended ({before}) and was started again; meanwhile the agent waited"),
+                ),
                 Err(error) => self.give_up(&format!("the scribe cannot be started again: {error:#}")),
             },
         }
@@ -215,9 +243,14 @@ impl Run<'_> {
     fn hear_gate(&mut self) {
         match control::receive(self.crew.gate.control()) {
             Ok(Some(Answer::Ready | Answer::PolicyInForce(_))) => {}
-            Ok(Some(Answer::PolicyRefused(why))) => self.give_up(&format!("the gate refused a policy that is valid: {why}")),
+            Ok(Some(Answer::PolicyRefused(why))) => {
+                self.give_up(&format!("the gate refused a policy that is valid: {why}"))
+            }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
-                Ok(before) => self.note("gate", &format!("ended ({before}) and was started again; meanwhile nothing passed")),
+                Ok(before) => self.note(
+                    "gate",
+                    &format!("ended ({before}) and was started again; meanwhile nothing passed"),
+                ),
                 Err(error) => self.give_up(&format!("the gate cannot be started again: {error:#}")),
             },
         }
@@ -291,7 +324,8 @@ impl Run<'_> {
         note("the cell", cell.end().map_err(Into::into));
         note("the guard", guard.finish());
         note("the gate", gate.finish());
-        let end = Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
+        let end =
+            Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
         note("the last record", handoff.record(&end).map(drop).map_err(Into::into));
         note("the ledger", scribe.finish());
         self.operators.farewell(outcome.status);
@@ -299,7 +333,10 @@ impl Run<'_> {
             return Err(failure);
         }
         if !problems.is_empty() && !given_up {
-            return Err(Failure::new(Exit::Supervision, format!("the agent ended, but not everything ended well: {}", problems.join("; "))));
+            return Err(Failure::new(
+                Exit::Supervision,
+                format!("the agent ended, but not everything ended well: {}", problems.join("; ")),
+            ));
         }
         Ok(u8::try_from(outcome.status).unwrap_or(u8::MAX))
     }

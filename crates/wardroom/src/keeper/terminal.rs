@@ -26,7 +26,8 @@ impl Relay {
     /// Shows the agent's terminal, by its outer end.
     pub(crate) fn start(outside: OwnedFd) -> Result<Self, Failure> {
         let raw = Raw::enter(stdin()).or_exit(Exit::Internal)?;
-        let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
+        let (stopped, stop) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
         let resized = resizes().or_exit(Exit::Internal)?;
         let thread = thread::spawn(move || copy(&File::from(outside), &stopped, &resized));
         Ok(Self { stop: Some(stop), thread: Some(thread), _raw: raw })
@@ -63,7 +64,9 @@ fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::Uni
             PollFd::new(stopped, PollFlags::IN),
             PollFd::new(resized, PollFlags::IN),
         ];
-        sources.extend(keyboard.as_ref().map(|keyboard| PollFd::from_borrowed_fd(keyboard.as_fd(), PollFlags::IN)));
+        sources.extend(
+            keyboard.as_ref().map(|keyboard| PollFd::from_borrowed_fd(keyboard.as_fd(), PollFlags::IN)),
+        );
         match poll(&mut sources, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -85,7 +88,8 @@ fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::Uni
         }
         // Told to stop: what is still on its way is shown, but nobody waits for more.
         if let [true, true, ..] = ready[..]
-            && poll(&mut [PollFd::new(outside, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? == 0
+            && poll(&mut [PollFd::new(outside, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?
+                == 0
         {
             return Ok(());
         }

@@ -74,7 +74,11 @@ impl Stage {
 
     /// Starts a shell line in an agent's cell, without waiting for its end.
     pub(crate) fn start(&self, agent: &str, line: &str) -> Child {
-        self.command(&["run", agent, "--", "sh", "-c", line]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command(&["run", agent, "--", "sh", "-c", line])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// What is on an agent's record, as JSON lines.
