@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod building;
+mod guarded;
 mod harness;
 mod hostile;
 mod living;
@@ -14,6 +15,6 @@ mod living;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [building::CASES, living::CASES, hostile::CASES].concat();
+    let cases = [building::CASES, living::CASES, hostile::CASES, guarded::CASES].concat();
     harness::run(&cases)
 }

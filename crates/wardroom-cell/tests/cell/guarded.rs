@@ -1,0 +1,95 @@
+//! What the guard records of a real cell: paths as they are inside, and who is who.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use wardroom_cell::filter::FilterOptions;
+use wardroom_cell::guard::{Guard, GuardEnd, GuardError, GuardSetup};
+use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_model::Event;
+use wardroom_model::event::FileOp;
+use wardroom_scribe::Handoff;
+
+use crate::harness::{Case, World, run_in};
+
+pub(crate) const CASES: &[Case] = &[
+    ("the_ledger_sees_a_cell_as_it_is_inside", seen_from_inside),
+    ("a_program_copied_into_the_workspace_is_not_trusted", copied),
+    ("the_guard_ends_with_its_cell", ends),
+];
+
+struct Guarded {
+    cell: Cell,
+    handoff: Arc<Handoff>,
+    thread: JoinHandle<Result<GuardEnd, GuardError>>,
+    /// Closing it stops the guard.
+    _stop: OwnedFd,
+}
+
+fn guarded(world: &World) -> Guarded {
+    let plan = world.plan();
+    let mut cell = build(&plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
+    let handoff = Arc::new(Handoff::in_memory());
+    let (stopped, stop) = std::io::pipe().unwrap();
+    let guard = Guard::new(GuardSetup {
+        listener: cell.take_listener().unwrap(),
+        handoff: Arc::clone(&handoff),
+        filter: FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace },
+        sensitive: Vec::new(),
+        trusted: vec!["/usr".into()],
+        attribution: None,
+        announcements: cell.announcements(),
+    })
+    .unwrap();
+    let thread = std::thread::spawn(move || guard.run(stopped.as_fd()));
+    Guarded { cell, handoff, thread, _stop: stop.into() }
+}
+
+fn seen_from_inside(world: &World) {
+    let mut at = guarded(world);
+    let (status, said) =
+        run_in(&mut at.cell, &["/bin/sh", "-c", "echo x > report && /usr/bin/env true; exit 4"]);
+    assert_eq!(status, 4, "{said}");
+    let events = at.handoff.taken();
+    let mut execs = Vec::new();
+    for event in &events {
+        match event {
+            Event::Exec(exec) => {
+                assert_eq!(exec.directory.shown(), b"/workspace", "{exec:?}");
+                execs.push(exec.path.to_string());
+            }
+            Event::Image(image) => {
+                assert!(image.announced.is_none() && image.actor.program.trusted, "{image:?}");
+                assert!(image.actor.program.path.shown().starts_with(b"/usr/bin/"), "{image:?}");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(execs[..2], ["/bin/sh", "/usr/bin/env"], "{events:#?}");
+    let created = events.iter().any(|event| match event {
+        Event::File(act) => act.op == FileOp::Create && act.path.shown() == b"/workspace/report",
+        _ => false,
+    });
+    assert!(created, "{events:#?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Image(_))));
+}
+
+fn copied(world: &World) {
+    let mut at = guarded(world);
+    let (status, said) = run_in(&mut at.cell, &["/bin/sh", "-c", "cp /usr/bin/true git && ./git && rm git"]);
+    assert_eq!(status, 0, "{said}");
+    let events = at.handoff.taken();
+    let image = events.iter().find_map(|event| match event {
+        Event::Image(image) if image.actor.program.path.shown() == b"/workspace/git" => Some(image),
+        _ => None,
+    });
+    assert!(!image.unwrap_or_else(|| panic!("{events:#?}")).actor.program.trusted);
+}
+
+fn ends(world: &World) {
+    let mut at = guarded(world);
+    assert_eq!(run_in(&mut at.cell, &["true"]).0, 0);
+    drop(at.cell);
+    assert!(matches!(at.thread.join().unwrap().unwrap(), GuardEnd::CellEnded(_)));
+}
