@@ -219,6 +219,9 @@ fn explain(errno: Errno) -> String {
         }
         Errno::NOENT => "it does not exist".into(),
         Errno::ACCESS => "you have no permission to use it".into(),
+        Errno::INVAL => {
+            "its file system cannot map owners (id-mapped mounts), so it cannot be given to an agent that root starts".into()
+        }
         Errno::NOTDIR => "a part of the path is not a directory".into(),
         other => other.to_string(),
     }

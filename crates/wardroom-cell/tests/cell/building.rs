@@ -49,7 +49,7 @@ fn left() -> (BTreeSet<String>, String, bool, Vec<String>) {
     (descriptors, mounts, childless, groups.filter(|path| std::fs::exists(path).unwrap()).collect())
 }
 
-fn with_limits(world: &World) -> CellPlan {
+pub(crate) fn with_limits(world: &World) -> CellPlan {
     let mut plan = world.plan();
     (plan.limits.memory, plan.limits.tasks) = (Some(256 << 20), Some(64));
     if world.mode == Mode::System {

@@ -10,6 +10,7 @@ use rustix::termios::Winsize;
 use wardroom_cell::{Cell, CellEvent, Spawn};
 use wardroom_kernel::process::{Forked, exit_now, fork_checked};
 
+use crate::building::with_limits;
 use crate::harness::{Case, World, run_in, spawn_of};
 
 pub(crate) const CASES: &[Case] = &[
@@ -82,7 +83,8 @@ fn second_command(world: &World) {
 }
 
 fn frozen(world: &World) {
-    let mut cell = world.build();
+    // In system mode by the control group's freezer, in user mode by signals.
+    let mut cell = world.start(&with_limits(world));
     let (reader, writer) = std::io::pipe().unwrap();
     let output = OwnedFd::from(writer);
     cell.spawn(spawn_of(&["sh", "-c", "while sleep 0.01; do echo .; done"], &output)).unwrap();
