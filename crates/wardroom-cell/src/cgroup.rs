@@ -78,6 +78,7 @@ impl Cgroup {
             }
         }
         let directory = parent.join(name);
+        sweep(parent, name);
         fs::create_dir(&directory)?;
         let mut settings = Vec::new();
         let mut set =
@@ -109,6 +110,7 @@ impl Cgroup {
             let parent =
                 places.legacy(controller).ok_or_else(|| format!("no control group has {controller}"))?;
             let directory = parent.join(name);
+            sweep(parent, name);
             fs::create_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
             group.settings.extend(legacy_settings(controller, &directory, limits));
             group.directories.push(directory);
@@ -203,6 +205,24 @@ impl Setting {
             Ok(Mechanism { name, asked, got })
         } else {
             Err(CellError::NotInForce { name, asked, got })
+        }
+    }
+}
+
+/// Removes what killed keepers of the same agent left behind: empty groups, for the kernel removes no other.
+fn sweep(parent: &Path, name: &str) {
+    let Some((prefix, _pid)) = name.rsplit_once('-') else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let stale = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.rsplit_once('-'))
+            .is_some_and(|(p, _)| p == prefix);
+        if stale {
+            match fs::remove_dir(entry.path()) {
+                // In use by a cell that still runs: not ours to end.
+                Ok(()) | Err(_) => {}
+            }
         }
     }
 }
