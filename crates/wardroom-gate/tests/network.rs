@@ -431,3 +431,24 @@ fn n22_without_a_gate_nothing_passes_and_every_connection_has_its_end() {
     assert!(open.read(&mut [0]).is_err(), "reset");
     assert!(bench.connect(to).is_err());
 }
+
+#[test]
+fn the_hosts_resolver_configuration_is_read_by_a_confined_gate() {
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    // The machine's own name, mostly: an address of loopback or of the machine itself.
+    let own = hosts
+        .lines()
+        .filter(|line| line.starts_with("127."))
+        .flat_map(|line| line.split_whitespace().skip(1));
+    let Some(name) = own.into_iter().find(|name| !name.contains("localhost")) else {
+        eprintln!("SKIPPED: host: /etc/hosts gives this machine no name but localhost");
+        return;
+    };
+    let rules = format!("[[network.allow]]\nhost = \"{name}\"\nprotocol = \"tcp\"\nports = [80]\n");
+    let Some(mut bench) = Bench::start("host", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let to = SocketAddr::from((bench.address(name), 80));
+    let mut stream = bench.connect(to).unwrap();
+    assert!(stream.read(&mut [0]).is_err());
+    let reason = bench.refused(to);
+    assert!(matches!(reason, Reason::SpecialAddress(ip) if ip.is_loopback()), "{reason:?}");
+}

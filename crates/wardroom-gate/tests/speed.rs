@@ -23,6 +23,12 @@ fn cell() {
     support::be_the_cell();
 }
 
+#[test]
+#[ignore = "the gate of the other tests"]
+fn gate() {
+    support::be_the_gate();
+}
+
 const GIB: usize = 1 << 30;
 
 fn rules(server: SocketAddr) -> String {
@@ -57,15 +63,29 @@ fn a_gibibyte_against_direct_loopback() {
         }
     });
     let rules = rules(server);
-    let Some(bench) = Bench::start("speed", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let Some(bench) = Bench::start("speed", &Setup { policy: &rules, own_process: true, ..Setup::default() })
+    else {
+        return;
+    };
     for _ in 0..3 {
         let direct = drain(TcpStream::connect(server).unwrap());
+        let before = ticks(&bench);
         let through = drain(bench.connect_to("api.example.com", 80).unwrap());
+        let [user, system] = [0, 1].map(|i| (ticks(&bench)[i] - before[i]) * 10);
         eprintln!(
-            "1 GiB: direct {direct:.3} s, through the gate {through:.3} s, ratio {:.2}",
+            "1 GiB: direct {direct:.3} s, through the gate {through:.3} s, ratio {:.2}; \
+             the gate's own time {user} ms user, {system} ms system",
             direct / through
         );
     }
+}
+
+/// User and system time of the gate's process, in hundredths of a second.
+fn ticks(bench: &Bench) -> [u64; 2] {
+    let pid = bench.process.as_ref().unwrap().id();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    [11, 12].map(|field| fields[field].parse().unwrap())
 }
 
 fn percentiles(mut times: Vec<Duration>) -> (Duration, Duration) {
@@ -81,7 +101,10 @@ fn a_new_connection_against_a_direct_one() {
         drop(stream.read_exact(&mut byte).and_then(|()| stream.write_all(&byte)));
     });
     let rules = rules(server);
-    let Some(bench) = Bench::start("speed", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let Some(bench) = Bench::start("speed", &Setup { policy: &rules, own_process: true, ..Setup::default() })
+    else {
+        return;
+    };
     let to = SocketAddr::from((bench.address("api.example.com"), 80));
     let measure = |to: SocketAddr, inside: bool| {
         let times = (0..1500).map(|_| {
@@ -112,4 +135,17 @@ fn a_new_connection_against_a_direct_one() {
     eprintln!(
         "connect, one byte there and back: direct p50 {direct50:?} p99 {direct99:?}, gate p50 {gate50:?} p99 {gate99:?}"
     );
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn memory_and_time_to_serve() {
+    let begun = Instant::now();
+    let Some(bench) = Bench::start("speed", &Setup { own_process: true, ..Setup::default() }) else { return };
+    eprintln!("cell, gate and both processes in {:?}", begun.elapsed());
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", bench.process.as_ref().unwrap().id())).unwrap();
+    for line in status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("Rss")) {
+        eprintln!("{line}");
+    }
 }

@@ -27,12 +27,13 @@ use rustix::net::{
 use socket2::{Domain, Socket, Type};
 use wardroom_gate::control::{Answer, receive};
 use wardroom_gate::{GateSetup, Resolvers, serve};
-use wardroom_kernel::cellnet::{self, CellSockets};
+use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
 use wardroom_model::event::{Connection, ConnectionPhase};
 use wardroom_model::{Event, Outcome, Reason, Verdict};
 use wardroom_scribe::Handoff;
 
 const CELL: &str = "WARDROOM_TEST_CELL";
+const GATE: &str = "WARDROOM_TEST_GATE";
 
 /// A cell, its gate, and its record.
 pub struct Bench {
@@ -43,6 +44,8 @@ pub struct Bench {
     pub attribution: OwnedFd,
     pub firewall: OwnedFd,
     gate: Option<JoinHandle<()>>,
+    /// The gate's process, where it has one of its own.
+    pub process: Option<Child>,
     kept: Vec<Event>,
 }
 
@@ -52,6 +55,8 @@ pub struct Setup<'a> {
     pub policy: &'a str,
     pub literals: &'a [&'a str],
     pub resolvers: Resolvers,
+    /// Give the gate a process of its own; its records stay there.
+    pub own_process: bool,
 }
 
 impl Bench {
@@ -86,20 +91,27 @@ impl Bench {
         let (control, gates_control) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
         let (attribution, gates_attribution) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
         let handoff = Arc::new(Handoff::in_memory());
-        let gate_setup = GateSetup {
-            sockets,
-            handoff: Arc::clone(&handoff),
-            control: gates_control,
-            attribution: Some(gates_attribution),
-            policy_file: "scout.toml".to_owned(),
-            policy_text: policy(setup.policy),
-            resolvers: setup.resolvers.clone(),
-            generation: 0,
-        };
-        let gate = std::thread::spawn(move || serve(gate_setup).unwrap());
+        let (mut gate, mut process) = (None, None);
+        let policy_text = policy(setup.policy);
+        if setup.own_process {
+            let theirs = [gates_control, gates_attribution].into_iter().chain(sockets.into_fds());
+            process = Some(spawn_gate(directory.path(), &policy_text, &theirs.collect::<Vec<_>>()));
+        } else {
+            let gate_setup = GateSetup {
+                sockets,
+                handoff: Arc::clone(&handoff),
+                control: gates_control,
+                attribution: Some(gates_attribution),
+                policy_file: "scout.toml".to_owned(),
+                policy_text,
+                resolvers: setup.resolvers.clone(),
+                generation: 0,
+            };
+            gate = Some(std::thread::spawn(move || serve(gate_setup).unwrap()));
+        }
         assert_eq!(receive(&control).unwrap(), Some(Answer::Ready));
         let kept = Vec::new();
-        Some(Self { cell, channel, handoff, control, attribution, firewall, gate: Some(gate), kept })
+        Some(Self { cell, channel, handoff, control, attribution, firewall, gate, process, kept })
     }
 
     /// A socket that was made inside: `connect` on it is a connect of the agent's.
@@ -207,6 +219,9 @@ impl Drop for Bench {
         drop(self.cell.stdin.take());
         drop(self.channel.shutdown(std::net::Shutdown::Both));
         drop(self.cell.wait());
+        if let Some(mut process) = self.process.take() {
+            drop(process.wait());
+        }
         if let Some(gate) = self.gate.take() {
             drop(gate.join());
         }
@@ -341,6 +356,44 @@ fn send_fds(channel: impl AsFd, fds: &[BorrowedFd<'_>]) {
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     assert!(ancillary.push(SendAncillaryMessage::ScmRights(fds)));
     sendmsg(channel, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty()).unwrap();
+}
+
+fn spawn_gate(directory: &std::path::Path, policy: &str, fds: &[OwnedFd]) -> Child {
+    let path = directory.join("gate");
+    let listener = UnixListener::bind(&path).unwrap();
+    let mut gate = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "gate", "--ignored", "--nocapture"])
+        .env(GATE, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let channel = accepted(&listener, &mut gate).unwrap();
+    let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    send_fds(&channel, &borrowed);
+    (&channel).write_all(policy.as_bytes()).unwrap();
+    gate
+}
+
+/// The gate of a bench that asked for a process of its own.
+pub fn be_the_gate() {
+    let Some(path) = std::env::var_os(GATE) else { return };
+    let mut channel = UnixStream::connect(PathBuf::from(path)).unwrap();
+    let [control, attribution, s1, s2, s3, s4, s5, s6] = receive_fds(&channel);
+    let mut policy_text = String::new();
+    channel.read_to_string(&mut policy_text).unwrap();
+    let begun = Instant::now();
+    serve(GateSetup {
+        sockets: GateSockets::from_fds([s1, s2, s3, s4, s5, s6]),
+        handoff: Arc::new(Handoff::in_memory()),
+        control,
+        attribution: Some(attribution),
+        policy_file: "scout.toml".to_owned(),
+        policy_text,
+        resolvers: Resolvers::Host,
+        generation: 0,
+    })
+    .unwrap();
+    eprintln!("the gate lived for {:?}", begun.elapsed());
 }
 
 /// The other side: runs in the namespaces, raises the network, and makes sockets on demand until it is let go.
