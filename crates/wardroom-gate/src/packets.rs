@@ -19,11 +19,10 @@ const TCP: u8 = 6;
 const UNREADABLE: Target =
     Target { protocol: 255, destination: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0) };
 
-/// Reads reports, for ever.
-pub(crate) async fn serve(gate: Rc<Gate>, socket: OwnedFd) -> io::Result<()> {
+/// Reads reports, for ever. `next` is the number of the first one where that is known: 0 in a new cell.
+pub(crate) async fn serve(gate: Rc<Gate>, socket: OwnedFd, mut next: Option<u32>) -> io::Result<()> {
     let socket = watched(socket)?;
     let mut buffer = Vec::new();
-    let mut next = None;
     loop {
         let mut ready = socket.readable().await?;
         buffer.resize(BUFFER, 0);

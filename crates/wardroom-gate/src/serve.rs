@@ -123,7 +123,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     let udp = UdpSocket::from_std(dns_udp.into()).map_err(GateError::Sockets)?;
     parts.spawn_local(resolver::serve_udp(Rc::clone(&gate), udp));
     parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
-    parts.spawn_local(packets::serve(Rc::clone(&gate), nflog));
+    parts.spawn_local(packets::serve(Rc::clone(&gate), nflog, (generation == 0).then_some(0)));
     parts.spawn_local(flush(Rc::clone(&gate)));
 
     control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;
