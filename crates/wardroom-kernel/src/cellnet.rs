@@ -14,7 +14,7 @@ use rustix::net::{
 use thiserror::Error;
 
 use crate::netlink::{self, ACK, Batch, CREATE, EXCL};
-use crate::{nflog, nftables, ruleset, sockdiag};
+use crate::{nflog, nftables, nftcheck, ruleset, sockdiag};
 
 pub use crate::ruleset::GATE_PORT;
 
@@ -168,7 +168,7 @@ pub fn replace_literals(firewall: BorrowedFd<'_>, literals: &[SocketAddr]) -> Re
 }
 
 fn check(firewall: impl AsFd, literals: &[SocketAddr]) -> Result<(), CellNetError> {
-    match nftables::difference(firewall, literals).map_err(at("read the firewall back"))? {
+    match nftcheck::difference(firewall, literals).map_err(at("read the firewall back"))? {
         None => Ok(()),
         Some(difference) => Err(CellNetError::NotInForce { difference }),
     }

@@ -14,6 +14,7 @@ pub mod mount;
 mod netlink;
 pub mod nflog;
 mod nftables;
+mod nftcheck;
 pub mod notify;
 pub mod pidfd;
 pub mod probe;
