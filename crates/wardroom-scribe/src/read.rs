@@ -30,6 +30,8 @@ pub struct Records {
     blocks: Option<VecDeque<Block>>,
     /// The sequence behind the block or stream position that was read last.
     next: u64,
+    /// The segment that was opened last.
+    last: Option<u64>,
     /// Segments to come, as they were seen last.
     todo: VecDeque<u64>,
     failed: bool,
@@ -43,7 +45,7 @@ pub fn records(ledger_dir: &Path, query: Query) -> Result<Records, SegmentError>
     let place = Place::open_for_reading(ledger_dir)?;
     let todo = segment::firsts(&place)?.into();
     let filter = Filter::from(query);
-    Ok(Records { place, filter, stream: None, blocks: None, next: 0, todo, failed: false })
+    Ok(Records { place, filter, stream: None, blocks: None, next: 0, last: None, todo, failed: false })
 }
 
 impl Iterator for Records {
@@ -124,7 +126,13 @@ impl Records {
     }
 
     fn next_segment(&mut self) -> Result<bool, SegmentError> {
+        if self.todo.is_empty() {
+            let behind = self.last;
+            let later = segment::firsts(&self.place)?.into_iter().filter(|first| behind.is_none_or(|last| *first > last));
+            self.todo = later.collect();
+        }
         let Some(first) = self.todo.pop_front() else { return Ok(false) };
+        self.last = Some(first);
         let stream = match Stream::open(&self.place, first) {
             Ok(stream) => stream,
             // Retired while we were reading.
