@@ -128,7 +128,9 @@ impl Records {
     fn next_segment(&mut self) -> Result<bool, SegmentError> {
         if self.todo.is_empty() {
             let behind = self.last;
-            let later = segment::firsts(&self.place)?.into_iter().filter(|first| behind.is_none_or(|last| *first > last));
+            let later = segment::firsts(&self.place)?
+                .into_iter()
+                .filter(|first| behind.is_none_or(|last| *first > last));
             self.todo = later.collect();
         }
         let Some(first) = self.todo.pop_front() else { return Ok(false) };

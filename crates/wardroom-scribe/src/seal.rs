@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use wardroom_ledger::index::{self, Block};
 use wardroom_ledger::layout::{self, Part};
@@ -15,11 +15,11 @@ use wardroom_ledger::layout::{self, Part};
 use crate::place::{Place, PlaceError};
 use crate::segment::{SegmentError, Stream, count_in};
 
-/// Seals these segments of a ledger, oldest first, in a thread. What fails stays plain and is tried again when the
-/// ledger is next opened or the next segment is complete.
-pub(crate) fn in_background(path: PathBuf, firsts: Vec<u64>) {
+/// Seals these segments of a ledger, oldest first, in a thread. What fails stays plain and is tried again later.
+/// `None` where there is nothing to do, or no thread to be had.
+pub(crate) fn in_background(path: PathBuf, firsts: Vec<u64>) -> Option<JoinHandle<()>> {
     if firsts.is_empty() {
-        return;
+        return None;
     }
     let work = move || {
         // A directory of our own: this thread may outlive the scribe's lock by a moment, and must not hold it.
@@ -30,9 +30,7 @@ pub(crate) fn in_background(path: PathBuf, firsts: Vec<u64>) {
             }
         }
     };
-    if thread::Builder::new().name("sealer".to_owned()).stack_size(256 << 10).spawn(work).is_err() {
-        // No thread to be had: the segments stay plain for now.
-    }
+    thread::Builder::new().name("sealer".to_owned()).stack_size(256 << 10).spawn(work).ok()
 }
 
 /// Seals one segment.

@@ -4,7 +4,7 @@
 //! from a file is believed before it is bounded: a copy may come from anywhere.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use thiserror::Error;
@@ -117,7 +117,10 @@ impl Stream {
 
     /// The bytes from the next frame on: at least one whole frame, unless the segment ends before.
     pub(crate) fn rest(&mut self) -> Result<&[u8], SegmentError> {
-        while self.buffer.len() - self.used < MAX_FRAME {
+        while frame::read_unchecked(self.buffer.get(self.used..).unwrap_or_default()).is_err() {
+            if self.buffer.len() - self.used >= MAX_FRAME {
+                break;
+            }
             self.base += u64::try_from(self.used).unwrap_or(0);
             self.buffer.drain(..self.used);
             self.used = 0;
@@ -150,18 +153,11 @@ impl Stream {
     }
 
     fn next_bytes(&mut self) -> Result<bool, SegmentError> {
-        let had = self.buffer.len();
-        self.buffer.resize(had + READ, 0);
-        let into = self.buffer.get_mut(had..).unwrap_or_default();
-        let read = read_some(&self.file, into, self.at);
-        let got = match read {
-            Ok(got) => got,
-            Err(source) => {
-                self.buffer.truncate(had);
-                return Err(self.failed(source).into());
-            }
-        };
-        self.buffer.truncate(had + got);
+        let mut file = &self.file;
+        let got = file
+            .seek(SeekFrom::Start(self.at))
+            .and_then(|_| file.take(READ).read_to_end(&mut self.buffer))
+            .map_err(|source| self.failed(source))?;
         self.at += u64::try_from(got).unwrap_or(0);
         Ok(got > 0)
     }
@@ -185,13 +181,11 @@ impl Stream {
         if got != stored {
             return Err(damaged());
         }
-        let had = self.buffer.len();
-        self.buffer.resize(had + plain, 0);
-        let into = self.buffer.get_mut(had..).unwrap_or_default();
-        if !lz4_flex::block::decompress_into(&packed, into).is_ok_and(|bytes| bytes == plain) {
-            self.buffer.truncate(had);
-            return Err(SegmentError::Block { file: self.name.clone(), offset: self.at });
+        let mut frames = vec![0; plain];
+        if !lz4_flex::block::decompress_into(&packed, &mut frames).is_ok_and(|bytes| bytes == plain) {
+            return Err(damaged());
         }
+        self.buffer.append(&mut frames);
         self.at += u64::try_from(8 + stored).unwrap_or(0);
         Ok(true)
     }
@@ -245,7 +239,7 @@ pub(crate) fn count_in(blocks: &mut Vec<Block>, frame: &Frame<'_>) {
 }
 
 /// Bytes read from a plain segment at a time.
-const READ: usize = 1 << 20;
+const READ: u64 = 1 << 20;
 
 /// The largest block: all of its records of the largest size.
 const MAX_BLOCK: usize = 1024 * MAX_FRAME;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -113,6 +113,7 @@ struct Scribe {
     region: Region,
     control: Control,
     keeping: Keeping,
+    sealer: Option<JoinHandle<()>>,
     clocks: Stamp,
     last_commit: u64,
 }
@@ -157,7 +158,7 @@ impl Scribe {
     fn new(store: Store, desks: Desks, control: Control, keeping: Keeping) -> Self {
         let clocks = clock::now();
         let region = Region::default();
-        Self { store, desks, region, control, keeping, clocks, last_commit: clocks.monotonic }
+        Self { store, desks, region, control, keeping, sealer: None, clocks, last_commit: clocks.monotonic }
     }
 
     fn run(&mut self) -> Result<(), ScribeError> {
@@ -175,6 +176,9 @@ impl Scribe {
             }
             if self.commit_is_due(quiet) {
                 self.commit()?;
+            }
+            if quiet == COMMIT_WHEN_QUIET {
+                self.seal_complete();
             }
             self.rest(quiet);
         }
@@ -252,17 +256,23 @@ impl Scribe {
             self.commit()?;
             retire::remove(&self.store.place, before)?;
         }
-        self.seal_complete()
+        self.seal_complete();
+        Ok(())
     }
 
-    /// Seals every complete segment that is still plain.
-    fn seal_complete(&self) -> Result<(), ScribeError> {
+    /// Seals every complete segment that is still plain, unless that is being done already. What cannot be listed
+    /// now is listed the next time.
+    fn seal_complete(&mut self) {
         let place = &self.store.place;
-        let firsts = segment::firsts(place)?.into_iter().filter(|first| *first < self.store.segment.first);
+        if self.sealer.as_ref().is_some_and(|sealer| !sealer.is_finished()) {
+            return;
+        }
+        let growing = self.store.segment.first;
         let plain =
             |first: &u64| place.readable(&layout::name(*first, Part::Plain)).is_ok_and(|file| file.is_some());
-        seal::in_background(place.path().to_owned(), firsts.filter(plain).collect());
-        Ok(())
+        let complete =
+            segment::firsts(place).unwrap_or_default().into_iter().filter(|first| *first < growing);
+        self.sealer = seal::in_background(place.path().to_owned(), complete.filter(plain).collect());
     }
 
     fn commit_is_due(&self, quiet: u32) -> bool {

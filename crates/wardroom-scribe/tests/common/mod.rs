@@ -4,13 +4,14 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use wardroom_ledger::Verifier;
 use wardroom_model::event::{Event, Supervision};
 use wardroom_scribe::{
-    FromScribe, Handoff, Keeping, Producer, ScribeError, ScribeSetup, ToScribe, create_ring, hear, say,
-    serve_keeping,
+    FromScribe, Handoff, Keeping, Producer, RingSwitch, ScribeError, ScribeSetup, ToScribe, create_ring,
+    hear, say, serve_keeping,
 };
 
 pub(crate) const ORIGIN: &str = "host/test";
@@ -68,19 +69,12 @@ pub(crate) fn written(base: &Path, count: u64, segment_bytes: u64) {
     let keeping = Keeping { segment_bytes, ..Keeping::default() };
     let scribe = start(base, &[Producer::Keeper], keeping);
     let handoff = attach(base, Producer::Keeper);
+    let ring = RingSwitch::new(&create_ring(&base.join("ledger"), Producer::Keeper).unwrap()).unwrap();
     for n in 0..count {
         let _receipt = handoff.record(&event(&format!("record {n}"))).unwrap();
-        if n % 64 == 0 {
-            // So that segments end where they should: the scribe takes all that is there in one go.
-            while wardroom_scribe::RingSwitch::new(
-                &create_ring(&base.join("ledger"), Producer::Keeper).unwrap(),
-            )
-            .unwrap()
-            .pending()
-                > 0
-            {
-                thread::yield_now();
-            }
+        // So that segments end where they should: the scribe takes all that is there in one go.
+        while n % 64 == 0 && ring.pending() > 0 {
+            thread::sleep(Duration::from_millis(1));
         }
     }
     let _records = scribe.finish();
