@@ -24,7 +24,7 @@ const PLAIN_ID: u32 = 59_999;
 const SAME_FOR_ALL: [&str; 4] = ["wardroom-model", "wardroom-policy", "wardroom-ledger", "xtask"];
 
 /// Seconds that one test program may take. The whole of CI has 20 minutes.
-const PROGRAM_SECONDS: &str = "420";
+const PROGRAM_SECONDS: &str = "180";
 
 /// Who runs the tests.
 #[derive(Debug)]
