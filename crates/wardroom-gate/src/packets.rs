@@ -1,10 +1,12 @@
 //! The packets that the cell's firewall refused, from NFLOG to the record.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use tokio::io::unix::AsyncFd;
 use wardroom_kernel::cellnet::GATE_PORT;
 use wardroom_kernel::nflog::{self, Report, Target};
 use wardroom_model::{Reason, Verdict};
@@ -19,30 +21,69 @@ const TCP: u8 = 6;
 const UNREADABLE: Target =
     Target { protocol: 255, destination: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0) };
 
-/// Reads reports, for ever. `next` is the number of the first one where that is known: 0 in a new cell.
-pub(crate) async fn serve(gate: Rc<Gate>, socket: OwnedFd, mut next: Option<u32>) -> io::Result<()> {
-    let socket = watched(socket)?;
+/// The firewall's reports.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    socket: AsyncFd<OwnedFd>,
+    /// The sequence number of the next report, if none is lost.
+    next: Cell<Option<u32>>,
+}
+
+impl Packets {
+    /// Takes the socket that reports arrive at. `next` is the number of the first one where that is known: 0 in a new cell.
+    pub(crate) fn new(socket: OwnedFd, next: Option<u32>) -> io::Result<Self> {
+        Ok(Self { socket: watched(socket)?, next: Cell::new(next) })
+    }
+
+    /// Records what has arrived. The end of a session calls this once more: an agent whose last act was refused ends before
+    /// [`serve`] had its turn.
+    ///
+    /// # Errors
+    /// Those of the socket; `WouldBlock` once there is nothing more.
+    pub(crate) fn drain(&self, gate: &Gate, buffer: &mut [u8]) -> io::Result<()> {
+        let mut next = self.next.get();
+        for report in nflog::read(&self.socket, buffer)? {
+            note(gate, &report, &mut next);
+        }
+        self.next.set(next);
+        Ok(())
+    }
+
+    /// Records all that has arrived by now.
+    pub(crate) fn drain_all(&self, gate: &Gate) {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            match self.drain(gate, &mut buffer) {
+                Ok(()) => {}
+                Err(e) if is_overrun(&e) => {}
+                Err(_nothing_more) => return,
+            }
+        }
+    }
+}
+
+/// Reads reports, for ever.
+pub(crate) async fn serve(gate: Rc<Gate>, packets: Rc<Packets>) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
-        let mut ready = socket.readable().await?;
+        let mut ready = packets.socket.readable().await?;
         buffer.resize(BUFFER, 0);
-        match nflog::read(&socket, &mut buffer) {
-            Ok(reports) => {
-                for report in reports {
-                    note(&gate, &report, &mut next);
-                }
-                tokio::task::consume_budget().await;
-            }
+        match packets.drain(&gate, &mut buffer) {
+            Ok(()) => tokio::task::consume_budget().await,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 ready.clear_ready();
                 // The agent that stays within its walls costs nothing.
                 buffer = Vec::new();
             }
-            // Reports were lost; their number shows in the sequence of the next one.
-            Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::NOBUFS) => {}
+            Err(e) if is_overrun(&e) => {}
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Reports were lost; their number shows in the sequence of the next one.
+fn is_overrun(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS)
 }
 
 /// Records one packet and the gap before it.

@@ -30,6 +30,7 @@ use crate::relay::Pipes;
 use crate::synthetic::Synthetic;
 use crate::upstream::{Resolvers, Upstream};
 use crate::watched::watched;
+use crate::packets::Packets;
 use crate::{gateway, packets, resolver};
 
 /// What a gate is started with.
@@ -123,7 +124,8 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     let udp = UdpSocket::from_std(dns_udp.into()).map_err(GateError::Sockets)?;
     parts.spawn_local(resolver::serve_udp(Rc::clone(&gate), udp));
     parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
-    parts.spawn_local(packets::serve(Rc::clone(&gate), nflog, (generation == 0).then_some(0)));
+    let packets = Rc::new(Packets::new(nflog, (generation == 0).then_some(0)).map_err(GateError::Sockets)?);
+    parts.spawn_local(packets::serve(Rc::clone(&gate), Rc::clone(&packets)));
     parts.spawn_local(flush(Rc::clone(&gate)));
 
     control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;
@@ -133,6 +135,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         part = parts.join_next() => Err(GateError::Sockets(part_ended(part))),
     };
     gate.close().await;
+    packets.drain_all(&gate);
     gate.recorder.flush();
     ended
 }

@@ -20,8 +20,9 @@ const CONFIG: u16 = (4 << 8) | 1;
 const PAYLOAD: u16 = 9;
 const SEQUENCE: u16 = 12;
 const NFGENMSG: usize = 4;
-/// A batch of reports is flushed after this many hundredths of a second: soon enough for a person, cheap in a flood.
-const FLUSH_CENTISECONDS: u32 = 5;
+/// Reports in a datagram. A larger batch waits for a timer, and is lost when the session ends before it: the last thing that an
+/// agent tried must be on record as well.
+const BATCH: u32 = 1;
 /// What `net.core.rmem_default` commonly is, times four; the kernel caps it at `rmem_max`.
 const RECEIVE_BUFFER: usize = 851_968;
 
@@ -37,7 +38,8 @@ pub(crate) fn open(group: u16) -> io::Result<OwnedFd> {
         // NFULA_CFG_MODE: copy range, copy packets, padding.
         let [r0, r1, r2, r3] = COPY_RANGE.to_be_bytes();
         a.bytes(2, &[r0, r1, r2, r3, 2, 0]);
-        a.be32(4, FLUSH_CENTISECONDS);
+        // NFULA_CFG_QTHRESH.
+        a.be32(5, BATCH);
         // NFULA_CFG_FLAGS: number the reports, so that a lost one is noticed.
         a.be16(6, 1);
     });

@@ -51,7 +51,7 @@ impl Place {
         let workspace = self.workspace();
         let mut policy = format!(
             "[agent]\nname = \"{AGENT}\"\nowner = \"bench@example.com\"\ncommand = [\"/bin/true\"]\n\n\
-             [files]\nworkspace = \"{}\"\n",
+             [isolation]\nkind = \"cell\"\n\n[files]\nworkspace = \"{}\"\n",
             workspace.display()
         );
         if let Some(port) = port {

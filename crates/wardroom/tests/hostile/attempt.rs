@@ -145,7 +145,7 @@ fn judge(machine: &Machine, program: &Program) -> Result<End> {
             cell.stderr
         );
     }
-    on_the_ledger(program, &place).with_context(|| cell.last_line().to_owned())?;
+    on_the_ledger(machine, program, &place).with_context(|| cell.last_line().to_owned())?;
     let control = as_a_control(machine, program, &place, &name)?;
     let proof = if program.expect == "DONE" { "DONE:" } else { "ESCAPED:" };
     if control.last_line().starts_with(proof) {
@@ -204,15 +204,14 @@ fn meanwhile(during: During, place: &Place) -> Result<()> {
     bail!("the program never held a connection")
 }
 
-/// The gate is the process of this place whose command line names its role.
+/// The gate is the child of this place's keeper whose role is `gate`.
 fn kill_the_gate(place: &Place) -> Result<()> {
-    let base = place.base.to_string_lossy().into_owned();
     for entry in fs::read_dir("/proc")?.filter_map(Result::ok) {
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).into_owned();
-        let ours = line.contains(&base) || String::from_utf8_lossy(&environment).contains(&base);
-        if line.contains("__role") && line.contains("gate") && ours {
+        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+        if words.get(1..3) == Some(&[b"__role".as_slice(), b"gate".as_slice()])
+            && is_below(&entry.path(), place)
+        {
             spawn::run(spawn::limited("kill").arg("-KILL").arg(entry.file_name()))?;
             return Ok(());
         }
@@ -220,13 +219,22 @@ fn kill_the_gate(place: &Place) -> Result<()> {
     bail!("no gate found")
 }
 
+/// Whether a process's parent was started for this place.
+fn is_below(process: &Path, place: &Place) -> bool {
+    let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap_or_default();
+    let line = fs::read(format!("/proc/{}/cmdline", parent.trim())).unwrap_or_default();
+    String::from_utf8_lossy(&line).contains(&*place.base.to_string_lossy())
+}
+
 /// Every record that the manifest wants, and an intact ledger.
-fn on_the_ledger(program: &Program, place: &Place) -> Result<()> {
+fn on_the_ledger(machine: &Machine, program: &Program, place: &Place) -> Result<()> {
     for seen in &program.seen {
         let ended = spawn::run(&mut wardroom(place, &["log", &place.agent, "--json", "--kind", &seen.kind]))?;
         ensure!(ended.code == Some(0), "wardroom log: exit {:?}: {}", ended.code, ended.stderr);
-        let found = ended.stdout.lines().any(|record| record.contains(&seen.contains));
-        ensure!(found, "not seen: no {} record with {:?} among:\n{}", seen.kind, seen.contains, ended.stdout);
+        let wanted = machine.fill(std::slice::from_ref(&seen.contains), place).concat();
+        let found = ended.stdout.lines().any(|record| record.contains(&wanted));
+        ensure!(found, "not seen: no {} record with {wanted:?} among:\n{}", seen.kind, ended.stdout);
     }
     let ended = spawn::run(&mut wardroom(place, &["ledger", "verify", &place.agent]))?;
     ensure!(ended.code == Some(0), "wardroom ledger verify: exit {:?}: {}", ended.code, ended.stderr);
