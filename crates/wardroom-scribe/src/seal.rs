@@ -13,7 +13,7 @@ use wardroom_ledger::index::{self, Block};
 use wardroom_ledger::layout::{self, Part};
 
 use crate::place::{Place, PlaceError};
-use crate::segment::{SegmentError, Stream, count_in};
+use crate::segment::{BLOCK_HEADER_BYTES, SegmentError, Stream, block_check, count_in};
 
 /// Seals these segments of a ledger, oldest first, in a thread. What fails stays plain and is tried again later.
 /// `None` where there is nothing to do, or no thread to be had.
@@ -88,12 +88,14 @@ impl Packed {
             return Err(std::io::Error::other("a compressed block does not decompress to itself"));
         }
         let stored = u32::try_from(packed.len()).map_err(std::io::Error::other)?;
-        self.file.write_all(&block.plain.to_le_bytes())?;
-        self.file.write_all(&stored.to_le_bytes())?;
+        let lengths = (block.plain.to_le_bytes(), stored.to_le_bytes());
+        for part in [&lengths.0, &lengths.1, &block_check(lengths.0, lengths.1, &packed)] {
+            self.file.write_all(part)?;
+        }
         self.file.write_all(&packed)?;
         block.offset = self.offset;
         block.stored = stored;
-        self.offset += 8 + u64::from(stored);
+        self.offset += BLOCK_HEADER_BYTES + u64::from(stored);
         plain.clear();
         Ok(())
     }
@@ -150,7 +152,7 @@ pub(crate) fn place_blocks(place: &Place, first: u64, blocks: &mut [Block]) -> R
             .map_err(|source| place.io("read", &name, source))?;
         block.offset = offset;
         block.stored = u32::from_le_bytes(stored);
-        offset += 8 + u64::from(block.stored);
+        offset += BLOCK_HEADER_BYTES + u64::from(block.stored);
     }
     Ok(())
 }

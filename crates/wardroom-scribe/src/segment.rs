@@ -1,7 +1,8 @@
 //! Reading segments, whether they still grow or are sealed, as one stream of frames.
 //!
-//! A sealed segment is a row of blocks: `plain length 4 | stored length 4 | LZ4 block`, little-endian. Nothing read
-//! from a file is believed before it is bounded: a copy may come from anywhere.
+//! A sealed segment is a row of blocks: `plain length 4 | stored length 4 | CRC-32C of both lengths and the block 4 |
+//! LZ4 block`, little-endian. Nothing read from a file is believed before it is bounded: a copy may come from
+//! anywhere. The checksum is there because several LZ4 blocks decompress to the same bytes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -164,21 +165,22 @@ impl Stream {
 
     fn next_block(&mut self) -> Result<bool, SegmentError> {
         let damaged = || SegmentError::Block { file: self.name.clone(), offset: self.at };
-        let mut header = [0; 8];
+        let mut header = [0; BLOCK_HEADER];
         match read_some(&self.file, &mut header, self.at).map_err(|source| self.failed(source))? {
             0 => return Ok(false),
-            8 => {}
+            BLOCK_HEADER => {}
             _ => return Err(damaged()),
         }
-        let [p0, p1, p2, p3, s0, s1, s2, s3] = header;
+        let [p0, p1, p2, p3, s0, s1, s2, s3, check @ ..] = header;
         let plain = usize::try_from(u32::from_le_bytes([p0, p1, p2, p3])).map_err(|_wide| damaged())?;
         let stored = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).map_err(|_wide| damaged())?;
         if plain == 0 || plain > MAX_BLOCK || stored > lz4_flex::block::get_maximum_output_size(plain) {
             return Err(damaged());
         }
         let mut packed = vec![0; stored];
-        let got = read_some(&self.file, &mut packed, self.at + 8).map_err(|source| self.failed(source))?;
-        if got != stored {
+        let at = self.at + BLOCK_HEADER_BYTES;
+        let got = read_some(&self.file, &mut packed, at).map_err(|source| self.failed(source))?;
+        if got != stored || check != block_check([p0, p1, p2, p3], [s0, s1, s2, s3], &packed) {
             return Err(damaged());
         }
         let mut frames = vec![0; plain];
@@ -186,7 +188,7 @@ impl Stream {
             return Err(damaged());
         }
         self.buffer.append(&mut frames);
-        self.at += u64::try_from(8 + stored).unwrap_or(0);
+        self.at = at + u64::try_from(stored).unwrap_or(0);
         Ok(true)
     }
 
@@ -208,6 +210,12 @@ pub(crate) fn offset_of(place: &Place, first: u64, sequence: u64) -> Result<Opti
         }
     }
     Ok(Some(stream.offset()))
+}
+
+/// The checksum in a block's header.
+pub(crate) fn block_check(plain: [u8; 4], stored: [u8; 4], packed: &[u8]) -> [u8; 4] {
+    let lengths = crc32c::crc32c_append(crc32c::crc32c(&plain), &stored);
+    crc32c::crc32c_append(lengths, packed).to_le_bytes()
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -237,6 +245,11 @@ pub(crate) fn count_in(blocks: &mut Vec<Block>, frame: &Frame<'_>) {
         }
     }
 }
+
+/// Bytes before a compressed block.
+const BLOCK_HEADER: usize = 12;
+/// The same, as an offset.
+pub(crate) const BLOCK_HEADER_BYTES: u64 = 12;
 
 /// Bytes read from a plain segment at a time.
 const READ: u64 = 1 << 20;

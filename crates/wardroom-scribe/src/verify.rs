@@ -10,7 +10,7 @@ use wardroom_ledger::audit::{Audit, Fault, FaultKind, Finding};
 use wardroom_ledger::index::Block;
 use wardroom_ledger::layout::{self, Part};
 use wardroom_ledger::note::MAX_NOTE;
-use wardroom_ledger::{Checkpoint, FrameFault, Hash, Verifier};
+use wardroom_ledger::{Checkpoint, FrameFault, Hash, Verifier, frame};
 use wardroom_model::Event;
 use wardroom_model::event::{Kind, LedgerNote};
 
@@ -155,10 +155,9 @@ impl Walk<'_> {
             if rest.is_empty() {
                 break;
             }
-            let left = rest.len();
             let frame = match self.audit.frame(&name, offset, rest, &mut self.stored) {
                 Ok(frame) => frame,
-                Err(fault) => return Ok(self.broken(fault, left)),
+                Err(fault) => return Ok(self.broken(fault, rest)),
             };
             if frame.head.kind == Kind::Ledger.number()
                 && let Ok(Event::Ledger(LedgerNote::Retired { before, .. })) = minicbor::decode(frame.payload)
@@ -176,10 +175,12 @@ impl Walk<'_> {
     }
 
     /// Whether bytes that are no record can be the end of a ledger that was cut off.
-    fn broken(&self, fault: Fault, left: usize) -> Result<End, Fault> {
+    fn broken(&self, fault: Fault, rest: &[u8]) -> Result<End, Fault> {
+        let next = self.audit.size() + 1;
         let cut_off = matches!(fault.what, FaultKind::Frame(FrameFault::Incomplete { .. }));
+        let cut_off = cut_off && !is_whole(rest) && !holds_record(rest, next);
         let unsigned = matches!(fault.what, FaultKind::Frame(_)) && self.audit.size() >= self.covered;
-        let bytes = u64::try_from(left).unwrap_or(u64::MAX);
+        let bytes = u64::try_from(rest.len()).unwrap_or(u64::MAX);
         if cut_off || unsigned { Ok(End::Broken { bytes, fault }) } else { Err(fault) }
     }
 
@@ -192,6 +193,23 @@ impl Walk<'_> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether a frame that seems cut off is whole but for its length: then nothing was cut off, and the length changed.
+fn is_whole(rest: &[u8]) -> bool {
+    let Ok(length) = u32::try_from(rest.len()) else { return false };
+    let mut whole = length.to_le_bytes().to_vec();
+    whole.extend_from_slice(rest.get(4..).unwrap_or_default());
+    frame::read(&whole).is_ok()
+}
+
+/// Whether the record with this sequence follows somewhere: then what seems to be the end is none.
+fn holds_record(rest: &[u8], sequence: u64) -> bool {
+    let mark = sequence.to_le_bytes();
+    let starts = (frame::HEADER..rest.len()).filter_map(|at| rest.get(at..));
+    starts
+        .filter(|start| start.get(8..16).is_some_and(|field| field == mark))
+        .any(|start| frame::read(start).is_ok_and(|found| found.head.sequence == sequence))
 }
 
 /// Compares the index of a sealed segment with what is in it. A missing one hides nothing and is made anew.
