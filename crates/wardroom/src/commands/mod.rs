@@ -1,7 +1,7 @@
 //! The operator's commands, one file a family.
 
 mod exec;
-mod ledger;
+pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
 mod run;
