@@ -195,7 +195,14 @@ fn refused_clone(error: &std::io::Error) -> CellError {
         Some(Errno::PERM | Errno::ACCESS | Errno::NOSPC | Errno::USERS | Errno::INVAL)
     );
     let explained = if forbidden { NamespaceSwitches::of_this_host().explain() } else { None };
-    explained.unwrap_or_else(|| Fault::new(Step::Clone, "new namespaces", error).into())
+    explained.unwrap_or_else(|| match Errno::from_io_error(error) {
+        // clone(2): a limit of this or of an outer user namespace is reached.
+        Some(Errno::NOSPC | Errno::USERS) => CellError::NamespacesForbidden {
+            why: "the limit user.max_user_namespaces is reached here or in an outer namespace",
+            remedy: "as the host's root: sysctl -w user.max_user_namespaces=15000",
+        },
+        Some(_) | None => Fault::new(Step::Clone, "new namespaces", error).into(),
+    })
 }
 
 /// A refusal during the building may come from the same switches: Ubuntu's lets the namespace be made and takes its powers.

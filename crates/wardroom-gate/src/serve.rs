@@ -25,12 +25,12 @@ use crate::dial::Outside;
 use crate::gate::Gate;
 use crate::harden::{HardenError, harden};
 use crate::limits::Limits;
+use crate::packets::Packets;
 use crate::record::Recorder;
 use crate::relay::Pipes;
 use crate::synthetic::Synthetic;
 use crate::upstream::{Resolvers, Upstream};
 use crate::watched::watched;
-use crate::packets::Packets;
 use crate::{gateway, packets, resolver};
 
 /// What a gate is started with.

@@ -17,6 +17,9 @@ const LEDGER: i32 = 210;
 const ALREADY_RUNNING: i32 = 211;
 const NO_SUCH_AGENT: i32 = 212;
 
+/// Becomes an unprivileged user in a user namespace that one made as its root.
+const UNPRIVILEGED: &str = "unshare --user --map-user=4242 --map-group=4242";
+
 /// Fails unless the call ended with this code and one message that says all of these things.
 fn expect(said: &Said, code: i32, mentions: &[&str]) {
     assert_eq!(said.code, code, "{said:?}");
@@ -34,7 +37,7 @@ fn is_root() -> bool {
 fn a_mistake_in_a_policy_is_shown_where_it_stands() {
     let stage = Stage::new();
     stage.agent("scout", "[[network.alow]]\nhost = \"example.com\"\n");
-    expect(&stage.sh("scout", "true"), POLICY, &["scout.toml:13", "alow", "allow"]);
+    expect(&stage.sh("scout", "true"), POLICY, &["scout.toml:14", "alow", "allow"]);
 }
 
 #[test]
@@ -78,9 +81,13 @@ fn a_workspace_that_is_missing_or_unreadable_is_named() {
 fn without_user_namespaces_the_remedy_is_said() {
     let stage = Stage::new();
     stage.agent("scout", "");
+    let go = stage.base().join("go");
+    // The outer namespace forbids any more of them once the inner one, of an unprivileged user, is made.
     let line = format!(
-        "echo 0 > /proc/sys/user/max_user_namespaces && exec {WARDROOM} --base {} run scout -- true",
-        stage.base().display()
+        "mkfifo {go}; (sleep 0.2; echo 0 > /proc/sys/user/max_user_namespaces; echo go > {go}) & \
+         exec {UNPRIVILEGED} sh -c 'read line < {go}; exec {WARDROOM} --base {base} run scout -- true'",
+        go = go.display(),
+        base = stage.base().display()
     );
     let output =
         Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
@@ -152,7 +159,7 @@ fn a_full_disk_stops_the_start_with_a_clear_message() {
     let stage = Stage::new();
     let line = format!(
         "mount -t tmpfs -o size=256k none {0} && mkdir -p {0}/agents {0}/workspace && cat > {0}/agents/scout.toml && \
-         exec {WARDROOM} --base {0} run scout -- true",
+         exec {UNPRIVILEGED} {WARDROOM} --base {0} run scout -- true",
         stage.base().display()
     );
     stage.agent("scout", "");

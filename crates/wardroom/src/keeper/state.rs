@@ -58,7 +58,7 @@ pub(super) fn prepare(places: &Places, agent: &AgentPlaces) -> Result<Identity, 
     for directory in [places.state(), &agent.state] {
         make(directory, 0o711).or_exit(Exit::Ledger)?;
     }
-    let identity = identify(places, agent).or_exit(Exit::Ledger)?;
+    let identity = identify(places, agent).or_exit(Exit::CannotContain)?;
     make(&agent.rings, 0o700).or_exit(Exit::Ledger)?;
     let private =
         [(&agent.ledger, scribe_id()), (&places.keys(), scribe_id()), (&agent.home, agent_id(identity))];
@@ -98,6 +98,10 @@ fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
     if !geteuid().is_root() {
         return Ok(Identity::Operator { uid: geteuid().as_raw(), gid: rustix::process::getegid().as_raw() });
     }
+    anyhow::ensure!(
+        has_all_ids()?,
+        "this is root of a user namespace (a container?), which has no ids to give to an agent; run as an unprivileged user there"
+    );
     let kept = agent.state.join("ids");
     if let Some(slot) = read_slot(&kept)? {
         return Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 });
@@ -113,6 +117,12 @@ fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
         .context("no range of host ids is left for another agent")?;
     fs::write(&kept, format!("{slot}\n"))?;
     Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 })
+}
+
+/// Whether our user namespace has the whole range of ids, as the host's own has.
+fn has_all_ids() -> anyhow::Result<bool> {
+    let map = fs::read_to_string("/proc/self/uid_map")?;
+    Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// The slot that a file names; none when there is no such file, an error when it names none.
