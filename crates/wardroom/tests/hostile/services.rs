@@ -31,8 +31,7 @@ impl Services {
     pub(crate) fn start(directory: &Path) -> Result<Self> {
         let tcp4 = tcp("127.0.0.1:0", answer).context("a TCP service")?;
         let udp4 = udp(|_question| ANSWER.to_vec())?;
-        let dns = udp(resolve)?;
-        tcp(&dns.to_string(), resolve_stream).context("a resolver over TCP")?;
+        let dns = resolver()?;
         let unix_path = directory.join("service.sock");
         unix(UnixListener::bind(&unix_path)?);
         let unix_abstract = format!("wardroom-hostile-{}", std::process::id());
@@ -40,6 +39,19 @@ impl Services {
         let tcp6 = tcp("[::1]:0", answer).ok();
         Ok(Self { tcp4, tcp6, udp4, dns, unix_path, unix_abstract: format!("@{unix_abstract}") })
     }
+}
+
+/// A resolver over UDP and TCP. The port that UDP gets may be taken in TCP, so it takes a few attempts.
+fn resolver() -> Result<SocketAddr> {
+    let mut last = None;
+    for _ in 0..50 {
+        let address = udp(resolve)?;
+        match tcp(&address.to_string(), resolve_stream) {
+            Ok(address) => return Ok(address),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("no attempt")?).context("a resolver over TCP")
 }
 
 fn tcp(address: &str, serve: fn(TcpStream) -> io::Result<()>) -> Result<SocketAddr> {
