@@ -175,6 +175,8 @@ impl Guard {
                 Ready::Exits => self.settle_exits()?,
                 Ready::Timer => self.flush_refusals()?,
                 Ready::Stop => {
+                    // The keeper says so once the cell has ended: the last exits are there, and belong on record.
+                    self.settle_exits()?;
                     self.flush_refusals()?;
                     return Ok(GuardEnd::Stopped(self.figures));
                 }
