@@ -1,0 +1,195 @@
+//! The life of a running agent: entered, stopped, bereft of its helpers, under a policy that changes.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use common::{Said, Stage};
+
+/// Waits for something to become true, within reason.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} never happened");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running agent that waits for a file called `go`.
+fn waiting(stage: &Stage, line: &str) -> Child {
+    let child = stage.start("scout", &format!("echo up > /workspace/up; {line}"));
+    until("the start", || stage.workspace().join("up").exists());
+    child
+}
+
+const WAIT: &str = "until [ -e /workspace/go ]; do sleep 0.02; done";
+
+fn go(stage: &Stage) {
+    fs::write(stage.workspace().join("go"), "").unwrap();
+}
+
+/// The keeper's children that play a role.
+fn helper(keeper: &Child, role: &str) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", keeper.id())).ok()?;
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == role.as_bytes()))
+    })
+}
+
+fn kill(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+fn verified(stage: &Stage) -> Said {
+    stage.call(&["ledger", "verify", "scout"])
+}
+
+fn log(stage: &Stage, filters: &[&str]) -> String {
+    let said = stage.call(&[&["log", "scout"], filters].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    said.out
+}
+
+#[test]
+fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let first = waiting(&stage, WAIT);
+    let said = stage.call(&[
+        "exec",
+        "scout",
+        "--",
+        "sh",
+        "-c",
+        "cat /proc/self/status; cat /etc/shadow; unshare -U true; exit 9",
+    ]);
+    assert_eq!(said.code, 9, "{said:?}");
+    for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(said.out.contains(line), "{line:?} is missing in {}", said.out);
+    }
+    let ps = stage.call(&["ps"]);
+    assert!(ps.out.contains("scout") && ps.out.contains("running"), "{ps:?}");
+    go(&stage);
+    assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 0);
+    let log = log(&stage, &[]);
+    for part in ["exec sh -c", "read sensitive /etc/shadow", "unshare (no agent may make namespaces)"] {
+        assert!(log.contains(part), "{part:?} is missing in {log}");
+    }
+    assert_eq!(stage.call(&["exec", "scout", "--", "true"]).code, 212);
+}
+
+#[test]
+fn a_stopped_agent_is_asked_first_and_then_ended() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let first =
+        waiting(&stage, "trap 'echo bye > /workspace/bye; exit 5' TERM; while :; do sleep 0.02; done");
+    assert_eq!(stage.call(&["stop", "scout"]).code, 0);
+    assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 5);
+    assert!(stage.workspace().join("bye").exists());
+}
+
+#[test]
+fn a_killed_scribe_is_replaced_and_nothing_is_lost() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let first = waiting(
+        &stage,
+        "for i in $(seq 300); do : > /workspace/f$i; done; echo half > /workspace/half; for i in $(seq 301 600); do : > /workspace/f$i; done",
+    );
+    for _ in 0..3 {
+        if let Some(scribe) = helper(&first, "scribe") {
+            kill(scribe, "-KILL");
+        }
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let said = Said::from(first.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    let files = log(&stage, &["--kind", "file", "--path", "/workspace"]);
+    let created: Vec<_> = files.lines().filter(|line| line.contains("create /workspace/f")).collect();
+    assert_eq!(created.len(), 600, "every create is on record exactly once");
+    assert!(log(&stage, &["--kind", "supervision"]).contains("scribe"), "the failure is on record");
+    assert_eq!(verified(&stage).code, 0, "{:?}", verified(&stage));
+}
+
+#[test]
+fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
+    let stage = Stage::new();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = service.local_addr().unwrap();
+    stage.agent("scout", &format!("[[network.allow]]\nhost = \"service.test\"\nports = [8080]\nprotocol = \"tcp\"\naddress = \"{address}\"\n"));
+    let script =
+        "until [ -e /workspace/go ]; do sleep 0.02; done; exec 3<>/dev/tcp/service.test/8080; cat <&3";
+    let first = waiting(&stage, &format!("exec bash -c '{script}'"));
+    kill(helper(&first, "gate").unwrap(), "-KILL");
+    until("another gate", || log(&stage, &["--kind", "supervision"]).contains("gate"));
+    go(&stage);
+    let (mut peer, _) = service.accept().unwrap();
+    std::io::Write::write_all(&mut peer, b"hello").unwrap();
+    drop(peer);
+    let said = Said::from(first.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (0, "hello"), "{said:?}");
+}
+
+#[test]
+fn a_killed_keeper_takes_the_cell_along_and_the_ledger_stays_whole() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let mut first = waiting(&stage, "while :; do : > /workspace/x; done");
+    until("the first write", || stage.workspace().join("x").exists());
+    let helpers: Vec<u32> = ["scribe", "gate"].iter().filter_map(|role| helper(&first, role)).collect();
+    assert_eq!(helpers.len(), 2);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let gone = |pid: &u32| !PathBuf::from(format!("/proc/{pid}/exe")).exists();
+    until("the helpers' end", || helpers.iter().all(gone));
+    until("a whole ledger", || verified(&stage).code == 0);
+    // Nothing of the cell is left to write.
+    fs::remove_file(stage.workspace().join("x")).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!stage.workspace().join("x").exists(), "the cell outlived its keeper");
+    assert_eq!(stage.sh("scout", "true").code, 0, "and the next run starts as ever");
+}
+
+#[test]
+fn a_policy_that_changes_takes_effect_within_a_second_and_closes_what_it_no_longer_allows() {
+    let stage = Stage::new();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let rule = format!(
+        "[[network.allow]]\nhost = \"service.test\"\nports = [8080]\nprotocol = \"tcp\"\naddress = \"{}\"\n",
+        service.local_addr().unwrap()
+    );
+    stage.agent("scout", &rule);
+    let first = waiting(
+        &stage,
+        "exec bash -c 'exec 3<>/dev/tcp/service.test/8080; cat <&3; echo over; cat /dev/tcp/service.test/8080'",
+    );
+    let (_peer, _) = service.accept().unwrap();
+
+    let valid = fs::read_to_string(stage.policy_file("scout")).unwrap();
+    fs::write(stage.policy_file("scout"), "nonsense = [").unwrap();
+    until("the refusal of nonsense", || log(&stage, &["--kind", "policy"]).contains("refused"));
+    fs::write(stage.policy_file("scout"), valid.replace(&rule, "")).unwrap();
+    let narrowed = Instant::now();
+    let said = Said::from(first.wait_with_output().unwrap());
+    assert!(
+        narrowed.elapsed() < Duration::from_secs(2),
+        "closed within a second or so, not {:?}",
+        narrowed.elapsed()
+    );
+    assert!(said.out.contains("over"), "{said:?}");
+    assert!(
+        said.err.contains("refused; the policy of before stays") || said.err.contains("is refused"),
+        "{said:?}"
+    );
+    assert!(
+        log(&stage, &["--kind", "net"]).contains("policy changed"),
+        "{}",
+        log(&stage, &["--kind", "net"])
+    );
+}
