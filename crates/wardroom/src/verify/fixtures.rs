@@ -84,6 +84,7 @@ fn set_up(directory: &Path) -> io::Result<Fixtures> {
         victim: rustix::process::getpid().as_raw_nonzero().get(),
         nonce,
         policy: PolicyFacts::default(),
+        services: Vec::new(),
     })
 }
 

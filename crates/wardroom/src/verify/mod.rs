@@ -4,9 +4,158 @@
 mod attempt;
 mod dns;
 mod fixtures;
+mod judge;
+mod ledger;
 mod outcome;
 mod probe;
+mod report;
 pub(crate) mod role;
 mod rows;
 mod scene;
+mod services;
+mod session;
 mod trace;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use wardroom_model::bytes::Captured;
+use wardroom_model::event::Probe as ProbeRecord;
+use wardroom_model::{AgentName, Event};
+use wardroom_model::exit::Exit;
+
+use crate::cli;
+use crate::commands::policy::{self, Source};
+use crate::failure::{Done, Failure, OrExit};
+use crate::places::{AgentPlaces, Places};
+use crate::screen;
+use fixtures::Outside;
+use judge::Judged;
+use ledger::Bench;
+use outcome::Report;
+use probe::Probe;
+use report::Style;
+use scene::{Place, PolicyFacts, Scene};
+use trace::Trace;
+
+/// Proves the containment of one agent.
+pub(crate) fn verify(places: &Places, asked: &cli::Verify) -> Done {
+    let name = AgentName::parse(&asked.name).or_exit(Exit::Usage)?;
+    let agent = places.agent(&name);
+    let source = policy::load(&agent.policy)?;
+    let wanted = |id: &str| asked.only.as_deref().is_none_or(|only| id.starts_with(only));
+    let results = Run::prepare(places, &agent, &source)?.results(source, &wanted)?;
+    if results.is_empty() {
+        let only = asked.only.as_deref().unwrap_or_default();
+        return Err(Failure::new(Exit::Usage, format!("no probe's id starts with {only:?}")));
+    }
+    tell(name.as_str(), &results, asked.json);
+    Ok(report::exit(&results))
+}
+
+fn tell(agent: &str, results: &[Judged], as_json: bool) {
+    if as_json {
+        screen::data(&format!("{:#}", report::json(agent, results)));
+        return;
+    }
+    let style = Style { width: screen::width(), colour: screen::is_for_people() };
+    for line in report::table(agent, results, style) {
+        if !screen::data(&line) {
+            break;
+        }
+    }
+}
+
+/// One run of `verify`.
+struct Run<'a> {
+    places: &'a Places,
+    agent: &'a AgentPlaces,
+    outside: Outside,
+    /// The ledger as it was before, where there was one.
+    older: Option<PathBuf>,
+    /// Records from before.
+    before: u64,
+}
+
+impl<'a> Run<'a> {
+    fn prepare(places: &'a Places, agent: &'a AgentPlaces, source: &Source) -> Result<Self, Failure> {
+        let mut outside = Outside::start(&role::nonce()).or_exit(Exit::Internal)?;
+        outside.fixtures.policy = facts(source);
+        outside.fixtures.services = services::permitted(source.policy.network());
+        let before = session::size(agent)?;
+        let older = outside.fixtures.directory.join("older");
+        let copied = before > 0 && ledger::copy(&agent.ledger, &older).is_ok();
+        Ok(Self { places, agent, outside, older: copied.then_some(older), before })
+    }
+
+    /// Controls, attempts, records, and what they show together.
+    fn results(self, source: Source, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Judged>, Failure> {
+        let probes: Vec<&'static Probe> = rows::all().filter(|probe| wanted(probe.id)).collect();
+        let services: Vec<_> =
+            self.outside.fixtures.services.iter().filter(|service| wanted(&service.id)).collect();
+        let tried = services.iter().filter(|service| service.untried.is_none()).map(|service| service.id.as_str());
+        let ids: Vec<&str> = tried.chain(probes.iter().map(|probe| probe.id)).collect();
+        let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
+        let controls = by_id(ids.iter().map(|id| role::run("control", id, &fixtures)).collect());
+        let attempts = by_id(session::attempts(self.places, source, &fixtures, &ids)?);
+        let records = session::since(self.agent, self.before)?;
+        let mut results: Vec<Judged> = services
+            .iter()
+            .map(|service| {
+                let trace = Trace::of(&service.id, &records);
+                services::judge(service, controls.get(&service.id), attempts.get(&service.id), &trace)
+            })
+            .collect();
+        for probe in probes {
+            let Some(control) = controls.get(probe.id) else { continue };
+            let trace = Trace::of(probe.id, &records);
+            results.push(judge::judge(probe, control, attempts.get(probe.id), &trace, &self.scene(probe)));
+        }
+        let room = &self.outside.fixtures.directory;
+        let bench = Bench { ledger: &self.agent.ledger, room, older: self.older.clone() };
+        if wanted("L1") || wanted("L2") || wanted("L5") {
+            results.extend(ledger::all(&bench).into_iter().filter(|judged| wanted(&judged.id)));
+        }
+        Ok(results)
+    }
+
+    fn scene(&self, probe: &Probe) -> Scene {
+        Scene { place: Place::Cell, id: probe.id.to_owned(), fixtures: self.outside.fixtures.clone() }
+    }
+}
+
+fn by_id(reports: Vec<Report>) -> BTreeMap<String, Report> {
+    reports.into_iter().map(|report| (report.id.clone(), report)).collect()
+}
+
+/// What of the policy the attempts must know.
+fn facts(source: &Source) -> PolicyFacts {
+    let isolation = source.policy.isolation();
+    PolicyFacts {
+        may_trace: isolation.trace_children,
+        tasks: isolation.tasks,
+        memory: isolation.memory,
+        descriptors: Some(DESCRIPTORS),
+        room: role::spare_memory(),
+    }
+}
+
+/// Descriptors of a process that every cell permits at most (see the policy crate's plan).
+const DESCRIPTORS: u64 = 16_384;
+
+/// The records of a result: one a probe, and the summary.
+pub(crate) fn events(results: &[Judged]) -> Vec<Event> {
+    let event = |id: &str, result: &str, evidence: &str| {
+        Event::Probe(ProbeRecord {
+            id: id.to_owned(),
+            result: result.to_owned(),
+            evidence: Captured::cut(evidence.as_bytes(), 1024),
+        })
+    };
+    let mut events: Vec<Event> = results
+        .iter()
+        .map(|judged| event(&judged.id, judged.finding.word(), judged.record.as_deref().unwrap_or(&judged.because)))
+        .collect();
+    events.push(event("summary", "verify", &report::summary(results)));
+    events
+}

@@ -19,10 +19,12 @@ use super::fixtures::{self, Outside};
 use super::outcome::{Outcome, Report};
 use super::probe::{Control, Probe};
 use super::scene::{Fixtures, Place, PolicyFacts, Scene};
-use super::{attempt, rows};
+use super::{attempt, rows, services};
 use crate::failure::{Done, Failure, OrExit};
 use crate::screen;
 
+/// Seconds for a permitted service: a lookup, a connection and an answer, each with patience of its own.
+const SERVICE_SECONDS: u32 = 20;
 /// The signal by which a process that hangs is ended (see [`process::end_after`]).
 const SIGALRM: i32 = 14;
 
@@ -75,6 +77,14 @@ pub(crate) fn nonce() -> String {
     format!("{:x}{:x}", process::boottime(), rustix::process::getpid().as_raw_nonzero())
 }
 
+/// Bytes of memory that may be used without harming others: a quarter of what is available.
+pub(crate) fn spare_memory() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse().ok());
+    kibibytes.unwrap_or(0_u64) * 1024 / 4
+}
+
 /// Runs one attempt in a process of its own, and says what came of it whatever becomes of that process.
 pub(crate) fn run(verb: &str, id: &str, fixtures: &str) -> Report {
     let began = process::boottime();
@@ -117,12 +127,16 @@ fn outcome_of(output: &Output) -> Outcome {
 
 /// Makes one attempt in this process, and says what came of it.
 fn one(id: &str, place: Place) -> Done {
-    let probe = rows::named(id).ok_or_else(|| Failure::new(Exit::Usage, format!("no probe {id}")))?;
-    process::end_after(probe.seconds);
+    process::end_after(SERVICE_SECONDS);
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).or_exit(Exit::Usage)?;
     let fixtures: Fixtures = serde_json::from_str(&text).or_exit(Exit::Usage)?;
     let mut scene = Scene { place, id: id.to_owned(), fixtures };
+    if let Some(service) = scene.fixtures.services.iter().find(|service| service.id == id) {
+        return Ok(say(&services::attempt(service, &scene)));
+    }
+    let probe = rows::named(id).ok_or_else(|| Failure::new(Exit::Usage, format!("no probe {id}")))?;
+    process::end_after(probe.seconds);
     if place == Place::Outside
         && let Control::Bare(covered) = probe.control
     {

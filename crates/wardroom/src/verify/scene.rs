@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::services::Service;
+
 /// Where an attempt runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -55,6 +57,9 @@ pub(crate) struct Fixtures {
     /// What of the policy the attempts must know, to try more than it permits.
     #[serde(default)]
     pub(crate) policy: PolicyFacts,
+    /// What the policy permits.
+    #[serde(default)]
+    pub(crate) services: Vec<Service>,
 }
 
 /// What of the policy the attempts must know.
@@ -106,6 +111,7 @@ pub(crate) mod tests {
             secret: PathBuf::from("/nowhere/.ssh/id_ed25519"),
             victim: 1,
             policy: PolicyFacts::default(),
+            services: Vec::new(),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) const PROBES: &[Probe] = &[
     probe("C11.own-image", "writing to the program file that it runs", Run(own_image), Outside, At("/proc/self/exe")),
     probe("C11.init-memory", "the memory of the cell's init", Run(init_memory), Bare(&[]), Program("the kernel refuses it; /proc/1 is no sensitive name")),
     probe("C11.init-trace", "tracing the cell's init", Run(trace_init), Outside, Privilege("ptrace")),
-    probe("C11.init-root", "out through the root directory of another process", Run(init_root), Outside, At("id_ed25519")),
+    probe("C11.init-root", "out through the root directory of another process", Run(init_root), Outside, Program("the kernel refuses it; /proc/1 is no sensitive name")),
     probe("C12.processes", "more processes than the policy permits", Run(processes), Outside, Program(LIMIT)).aims(Aim::RefusedInTime).within(30),
     probe("C12.memory", "more memory than the policy permits", Run(memory), Outside, Program(LIMIT)).aims(Aim::RefusedInTime).within(60),
     probe("C12.descriptors", "more descriptors than a process may hold", Run(many_descriptors), Outside, Program(LIMIT)).aims(Aim::RefusedInTime),

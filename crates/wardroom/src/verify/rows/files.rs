@@ -23,7 +23,8 @@ const VAR: crate::verify::probe::Control = Bare(&["/var"]);
 
 #[rustfmt::skip]
 pub(super) const PROBES: &[Probe] = &[
-    probe("C1.private-key", "reading the operator's private key", Run(private_key), Outside, At("id_ed25519")),
+    probe("C1.private-key", "reading the operator's private key", Run(private_key), Outside, Program(NOT_THERE)),
+    probe("C1.key-name", "trying the name of root's private key", ReadFile("/root/.ssh/id_ed25519"), Bare(&["/root"]), At("/root/.ssh/id_ed25519")),
     probe("C1.shadow", "reading the host's password hashes", ReadFile("/etc/shadow"), ETC, At("/etc/shadow")),
     probe("C1.environment", "reading the environment of a process outside", Run(environment), Outside, Program(NOT_THERE)),
     probe("C1.init-environment", "reading the environment of the cell's init", ReadFile("/proc/1/environ"), Bare(&[]), Program("its own /proc has no secret names")),
@@ -36,7 +37,7 @@ pub(super) const PROBES: &[Probe] = &[
     probe("C2.bind-over", "mounting one directory over another", Call("mount.bind"), Bare(&[]), Privilege("mount")),
     probe("C2.symlink", "reading outwards through a symbolic link", Run(through_symlink), Outside, Records(own_path_seen)),
     probe("C2.hard-link", "a hard link to a file outside", Run(hard_link), Outside, Records(own_or_secret_seen)),
-    probe("C2.dots", "reading outwards through .. from its own directory", Run(through_dots), Outside, At("id_ed25519")),
+    probe("C2.dots", "reading outwards through .. from its own directory", Run(through_dots), Outside, Program(NOT_THERE)),
     probe("C4.usr-local", "installing a program into /usr/local", Create("/usr/local/wardroom-verify-c4"), USR, At("/usr/local/wardroom-verify-c4")),
     probe("C4.package-database", "opening the package manager's database", Create("/var/wardroom-verify-c4"), VAR, At("/var/wardroom-verify-c4")),
     probe("C4.alternatives", "redirecting a system program from /etc", Create("/etc/wardroom-verify-c4"), ETC, At("/etc/wardroom-verify-c4")),

@@ -1,0 +1,192 @@
+//! L1, L2, L5: changes to a copy of the agent's own ledger. Each must be found by `ledger verify`, and located; the
+//! untouched copy, which must be found intact, is the control of them all.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wardroom_ledger::{Checkpoint, Finding as Found, Verifier, frame, layout};
+use wardroom_scribe::verify;
+
+use super::judge::{Finding, Judged};
+
+/// A change to the frames of one segment.
+struct Change {
+    id: &'static str,
+    title: &'static str,
+    apply: fn(&mut Vec<Vec<u8>>, usize),
+}
+
+const CHANGES: [Change; 6] = [
+    Change { id: "L1.bit", title: "one bit of a record changed", apply: flip },
+    Change { id: "L1.removed", title: "a record removed", apply: remove },
+    Change { id: "L1.inserted", title: "a record inserted", apply: insert },
+    Change { id: "L1.swapped", title: "two records swapped", apply: swap },
+    Change { id: "L1.replaced", title: "a record replaced by another", apply: replace },
+    Change { id: "L1.shortened", title: "the end of a segment cut off", apply: shorten },
+];
+
+fn flip(frames: &mut Vec<Vec<u8>>, at: usize) {
+    if let Some(byte) = frames.get_mut(at).and_then(|frame| frame.last_mut()) {
+        *byte ^= 1;
+    }
+}
+
+fn remove(frames: &mut Vec<Vec<u8>>, at: usize) {
+    frames.remove(at);
+}
+
+fn insert(frames: &mut Vec<Vec<u8>>, at: usize) {
+    if let Some(copy) = frames.get(at).cloned() {
+        frames.insert(at, copy);
+    }
+}
+
+fn swap(frames: &mut Vec<Vec<u8>>, at: usize) {
+    frames.swap(at, at + 1);
+}
+
+fn replace(frames: &mut Vec<Vec<u8>>, at: usize) {
+    if let Some(other) = frames.first().cloned()
+        && let Some(frame) = frames.get_mut(at)
+    {
+        *frame = other;
+    }
+}
+
+fn shorten(frames: &mut Vec<Vec<u8>>, at: usize) {
+    frames.truncate(at);
+}
+
+/// More than this is not copied for a probe.
+const LARGEST: u64 = 256 << 20;
+
+/// A ledger and where its copies may be made.
+#[derive(Debug)]
+pub(crate) struct Bench<'a> {
+    /// The ledger.
+    pub(crate) ledger: &'a Path,
+    /// A directory of ours.
+    pub(crate) room: &'a Path,
+    /// A copy from before this run, where there was a ledger then.
+    pub(crate) older: Option<PathBuf>,
+}
+
+/// Makes a copy to work on.
+pub(crate) fn copy(ledger: &Path, to: &Path) -> io::Result<()> {
+    let mut left = LARGEST;
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(ledger)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            left = left.checked_sub(found.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every probe of this file.
+pub(crate) fn all(bench: &Bench<'_>) -> Vec<Judged> {
+    let mut results: Vec<Judged> =
+        CHANGES.iter().map(|change| judged(change.id, change.title, changed(bench, change))).collect();
+    results.push(judged("L1.segment", "a whole segment removed", without_segment(bench)));
+    results.push(judged("L1.older", "the ledger replaced by an older copy of itself", replaced_by_older(bench)));
+    results.push(judged(
+        "L2.killed",
+        "the scribe killed in the middle of its work",
+        Err("verify kills nothing; `cargo xtask hostile` does, a thousand times".to_owned()),
+    ));
+    results.push(judged(
+        "L5.clock",
+        "the machine's clock set back",
+        Err("verify does not set the machine's clock; `cargo xtask test` does so on a ledger of its own".to_owned()),
+    ));
+    results
+}
+
+/// A finding of the verifier is the evidence; the reason why there is none is no pass.
+fn judged(id: &str, title: &str, outcome: Result<Found, String>) -> Judged {
+    let (finding, because, record) = match outcome {
+        Ok(Found::Intact | Found::IncompleteTail { .. }) => {
+            (Finding::Fail, "nobody noticed: the ledger still verifies".to_owned(), None)
+        }
+        Ok(found @ (Found::Tampered(_) | Found::Truncated { .. } | Found::Stale { .. })) => {
+            (Finding::Pass, "found and located".to_owned(), Some(found.to_string()))
+        }
+        Err(why) => (Finding::CouldNotTest, why, None),
+    };
+    let control = "an untouched copy verifies as intact".to_owned();
+    Judged { id: id.to_owned(), title: title.to_owned(), finding, because, control, record }
+}
+
+/// A fresh copy, which must verify before anything is done to it.
+fn fresh(bench: &Bench<'_>, name: &str) -> Result<(PathBuf, Verifier), String> {
+    let to = bench.room.join(name);
+    copy(bench.ledger, &to).map_err(|error| format!("the ledger cannot be copied: {error}"))?;
+    let verifier = verifier(&to)?;
+    match check(&to, &verifier, None)? {
+        Found::Intact => Ok((to, verifier)),
+        other => Err(format!("the control did not work: an untouched copy is {other}")),
+    }
+}
+
+fn verifier(ledger: &Path) -> Result<Verifier, String> {
+    let text = fs::read_to_string(ledger.join(layout::VERIFIER)).map_err(|error| error.to_string())?;
+    Verifier::parse(text.trim()).map_err(|error| error.to_string())
+}
+
+fn check(ledger: &Path, verifier: &Verifier, kept: Option<&Checkpoint>) -> Result<Found, String> {
+    verify(ledger, verifier, kept).map(|done| done.finding).map_err(|error| error.to_string())
+}
+
+/// The segment that is still written to: the only one whose frames lie as they were written.
+fn last_segment(ledger: &Path) -> Result<PathBuf, String> {
+    let entries = fs::read_dir(ledger).map_err(|error| error.to_string())?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let plain = names.filter(|name| matches!(layout::parse(name), Some((_, layout::Part::Plain))));
+    plain.max().map(|name| ledger.join(name)).ok_or_else(|| "the ledger has no open segment".to_owned())
+}
+
+fn changed(bench: &Bench<'_>, change: &Change) -> Result<Found, String> {
+    let (ledger, verifier) = fresh(bench, change.id)?;
+    let segment = last_segment(&ledger)?;
+    let bytes = fs::read(&segment).map_err(|error| error.to_string())?;
+    let mut frames = frames(&bytes)?;
+    if frames.len() < 8 {
+        return Err(format!("the last segment has only {} records", frames.len()));
+    }
+    let middle = frames.len() / 2;
+    (change.apply)(&mut frames, middle);
+    fs::write(&segment, frames.concat()).map_err(|error| error.to_string())?;
+    check(&ledger, &verifier, None)
+}
+
+fn frames(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let frame = frame::read(bytes).map_err(|fault| fault.to_string())?.bytes;
+        frames.push(frame.to_vec());
+        bytes = bytes.get(frame.len()..).unwrap_or_default();
+    }
+    Ok(frames)
+}
+
+fn without_segment(bench: &Bench<'_>) -> Result<Found, String> {
+    let (ledger, verifier) = fresh(bench, "L1.segment")?;
+    fs::remove_file(last_segment(&ledger)?).map_err(|error| error.to_string())?;
+    check(&ledger, &verifier, None)
+}
+
+/// Right in itself, and only a checkpoint kept elsewhere tells: today's stands for that one.
+fn replaced_by_older(bench: &Bench<'_>) -> Result<Found, String> {
+    let (today, verifier) = fresh(bench, "L1.older-control")?;
+    let older = bench.older.as_deref().ok_or("there is no earlier state of this ledger yet; verify once more")?;
+    let note = fs::read_to_string(today.join(layout::CHECKPOINT)).map_err(|error| error.to_string())?;
+    let kept = Checkpoint::open(&note, &verifier).map_err(|error| error.to_string())?;
+    match check(older, &verifier, None)? {
+        Found::Intact => check(older, &verifier, Some(&kept)),
+        other => Err(format!("the earlier copy is {other}")),
+    }
+}
