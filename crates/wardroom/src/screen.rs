@@ -23,3 +23,11 @@ pub(crate) fn is_for_people() -> bool {
 pub(crate) fn talks_to_people() -> bool {
     io::stderr().is_terminal()
 }
+
+/// Columns that data has: the terminal's, or the 80 that every reader can take.
+pub(crate) fn width() -> usize {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col >= 40 => size.ws_col.into(),
+        Ok(_) | Err(_) => 80,
+    }
+}

@@ -4,7 +4,7 @@ mod exec;
 pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
-mod run;
+pub(crate) mod run;
 
 use std::io;
 
@@ -15,7 +15,7 @@ use wardroom_model::exit::Exit;
 use crate::cli::{Cli, Command};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{demo, keeper};
+use crate::{demo, keeper, verify};
 
 /// Does what was asked.
 pub(crate) fn perform(cli: Cli) -> Done {
@@ -36,7 +36,7 @@ pub(crate) fn perform(cli: Cli) -> Done {
         Command::Ps(asked) => exec::ps(&places()?, &asked),
         Command::Stop(asked) => exec::stop(&places()?, &asked),
         Command::Log(asked) => log::log(&places()?, &asked),
-        Command::Verify(_) => Err(Failure::new(Exit::Internal, "not built")),
+        Command::Verify(asked) => verify::verify(&places()?, &asked),
         Command::Ledger(asked) => ledger::ledger(&places()?, &asked),
     }
 }

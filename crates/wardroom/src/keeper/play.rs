@@ -14,9 +14,13 @@ use wardroom_scribe::{Handoff, Producer, ScribeSetup};
 use crate::cli;
 use crate::demo;
 use crate::failure::{Done, OrExit};
+use crate::verify;
 
 /// Plays a role until it is over.
 pub(crate) fn play(role: &cli::Role) -> Done {
+    if role.name == "probe" {
+        return verify::role::play(&role.arguments);
+    }
     let played = match role.name.as_str() {
         "scribe" => scribe(&role.arguments),
         "gate" => gate(&role.arguments),

@@ -42,6 +42,8 @@ pub(crate) struct Judged {
     pub(crate) control: String,
     /// The record that the attempt left.
     pub(crate) record: Option<String>,
+    /// How long the attempt took.
+    pub(crate) milliseconds: Option<u64>,
 }
 
 impl Judged {
@@ -71,6 +73,7 @@ pub(crate) fn judge(
         because,
         control: control.outcome.to_string(),
         record: record.ok(),
+        milliseconds: attempt.map(Report::milliseconds),
     }
 }
 
@@ -217,8 +220,13 @@ mod tests {
     fn an_empty_ledger_convicts_every_probe() {
         let scene = Scene { place: Place::Cell, id: String::new(), fixtures: fixtures() };
         for probe in rows::all() {
-            let judged =
-                judge(probe, &report(worked(), 1), Some(&report(refused(), 1)), &Trace::of(probe.id, &[]), &scene);
+            let judged = judge(
+                probe,
+                &report(worked(), 1),
+                Some(&report(refused(), 1)),
+                &Trace::of(probe.id, &[]),
+                &scene,
+            );
             assert_eq!(judged.finding, Finding::Fail, "{}", probe.id);
         }
     }

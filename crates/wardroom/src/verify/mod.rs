@@ -21,8 +21,8 @@ use std::path::PathBuf;
 
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::Probe as ProbeRecord;
-use wardroom_model::{AgentName, Event};
 use wardroom_model::exit::Exit;
+use wardroom_model::{AgentName, Event};
 
 use crate::cli;
 use crate::commands::policy::{self, Source};
@@ -93,7 +93,8 @@ impl<'a> Run<'a> {
         let probes: Vec<&'static Probe> = rows::all().filter(|probe| wanted(probe.id)).collect();
         let services: Vec<_> =
             self.outside.fixtures.services.iter().filter(|service| wanted(&service.id)).collect();
-        let tried = services.iter().filter(|service| service.untried.is_none()).map(|service| service.id.as_str());
+        let tried =
+            services.iter().filter(|service| service.untried.is_none()).map(|service| service.id.as_str());
         let ids: Vec<&str> = tried.chain(probes.iter().map(|probe| probe.id)).collect();
         let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
         let controls = by_id(ids.iter().map(|id| role::run("control", id, &fixtures)).collect());
@@ -154,7 +155,9 @@ pub(crate) fn events(results: &[Judged]) -> Vec<Event> {
     };
     let mut events: Vec<Event> = results
         .iter()
-        .map(|judged| event(&judged.id, judged.finding.word(), judged.record.as_deref().unwrap_or(&judged.because)))
+        .map(|judged| {
+            event(&judged.id, judged.finding.word(), judged.record.as_deref().unwrap_or(&judged.because))
+        })
         .collect();
     events.push(event("summary", "verify", &report::summary(results)));
     events

@@ -114,6 +114,7 @@ pub(crate) fn json(agent: &str, results: &[Judged]) -> Value {
                 "because": judged.because,
                 "control": judged.control,
                 "record": judged.record,
+                "milliseconds": judged.milliseconds,
             })
         })
         .collect();
@@ -151,7 +152,11 @@ fn painted(text: &str, paint: Paint, style: Style) -> String {
 fn clean(text: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail. The backslashes are there already where a record was described.
-    if text.chars().any(char::is_control) && escape(text.as_bytes(), &mut out).is_ok() { out } else { text.to_owned() }
+    if text.chars().any(char::is_control) && escape(text.as_bytes(), &mut out).is_ok() {
+        out
+    } else {
+        text.to_owned()
+    }
 }
 
 /// At most that many characters, the last of them a sign that there was more.
@@ -194,14 +199,27 @@ mod tests {
             because: because.to_owned(),
             control: "it works".to_owned(),
             record: record.map(str::to_owned),
+            milliseconds: Some(1),
         }
     }
 
     fn results() -> Vec<Judged> {
         vec![
-            judged("N2.literal-v4", "TCP to a public address", Finding::Pass, "connection refused", Some("#7 packet refused 203.0.113.1:443")),
+            judged(
+                "N2.literal-v4",
+                "TCP to a public address",
+                Finding::Pass,
+                "connection refused",
+                Some("#7 packet refused 203.0.113.1:443"),
+            ),
             judged("C5.mount", "mounting a file system", Finding::Fail, "mount is done", None),
-            judged("L5.clock", "a clock that is set back", Finding::CouldNotTest, "this would set the clock of the whole machine, which verify does not do", None),
+            judged(
+                "L5.clock",
+                "a clock that is set back",
+                Finding::CouldNotTest,
+                "this would set the clock of the whole machine, which verify does not do",
+                None,
+            ),
         ]
     }
 

@@ -81,7 +81,8 @@ pub(crate) fn nonce() -> String {
 pub(crate) fn spare_memory() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse().ok());
+    let kibibytes =
+        line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|number| number.parse().ok());
     kibibytes.unwrap_or(0_u64) * 1024 / 4
 }
 

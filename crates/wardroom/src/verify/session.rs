@@ -45,7 +45,8 @@ pub(super) fn attempts(
     read_back.rewind().and_then(|()| read_back.read_to_string(&mut text)).or_exit(Exit::Internal)?;
     let reports = Report::all_in(&text);
     if reports.is_empty() {
-        let why = format!("the cell ran no probe (status {status}); try `wardroom run` with a command of your own");
+        let why =
+            format!("the cell ran no probe (status {status}); try `wardroom run` with a command of your own");
         return Err(Failure::new(Exit::CouldNotTest, why));
     }
     Ok(reports)
