@@ -1,6 +1,7 @@
 //! The keeper: the supervisor of one agent. It starts scribe, cell and gate, watches over them, answers the operator,
 //! and ends them in reverse. It never parses a byte that the agent wrote, beyond what the guard reads with bounds.
 
+mod afterwards;
 mod facts;
 mod gate;
 mod guard;
@@ -27,6 +28,7 @@ use crate::failure::{Done, Failure};
 use crate::places::Places;
 use crate::screen;
 
+pub(crate) use afterwards::record;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
 pub(crate) use state::known_agents;

@@ -59,7 +59,8 @@ pub(super) fn start(
     Ok(Crew { cell, guard, gate, handoff, scribe })
 }
 
-fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
+/// The keeper's own way to the ledger.
+pub(super) fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
     let ring = scribe.rings().keeper().try_clone().or_exit(Exit::Internal)?;
     Ok(Arc::new(Handoff::attach(ring, Producer::Keeper).or_exit(Exit::Ledger)?))
 }

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
@@ -13,13 +13,19 @@ use std::process::{Child, Stdio};
 use std::thread;
 
 use wardroom_kernel::probe::process;
+use wardroom_model::HostName;
 use wardroom_model::exit::Exit;
 
 use super::dns;
 use super::role::again;
 use super::scene::{Fixtures, GREETING, PolicyFacts};
+use super::trace::contains;
 use crate::failure::{Done, OrExit};
 use crate::screen;
+
+/// The second cell's policy, in the fixtures' directory, and what it is replaced by.
+pub(crate) const POLICY: &str = "policy.toml";
+pub(crate) const NARROWED: &str = "narrowed.toml";
 
 /// The fixtures' process, as `verify` holds it: ended, and its directory removed, when this goes.
 #[derive(Debug)]
@@ -79,6 +85,8 @@ fn set_up(directory: &Path) -> io::Result<Fixtures> {
         resolver: resolver()?,
         abstract_socket,
         file_socket,
+        inwards: inwards(),
+        steward: steward(directory)?,
         directory: directory.to_owned(),
         secret,
         victim: rustix::process::getpid().as_raw_nonzero().get(),
@@ -118,6 +126,64 @@ fn greet(at: SocketAddr) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
+/// What an attempt in the cell can have done outside, through a service that the second cell's policy permits: nothing
+/// that its operator could not do, and nothing beyond this run.
+fn steward(directory: &Path) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let directory = directory.to_owned();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let directory = directory.clone();
+            thread::spawn(move || if attend(stream, &directory).is_err() {});
+        }
+    });
+    Ok(address)
+}
+
+/// More than any word that the steward knows.
+const LINE: u64 = 4096;
+
+/// Greets, does what is asked, and keeps the connection until the other side leaves.
+fn attend(mut stream: std::net::TcpStream, directory: &Path) -> io::Result<()> {
+    stream.write_all(GREETING.as_bytes())?;
+    let mut lines = BufReader::new(stream);
+    // Not every visitor speaks text, nor in lines that end.
+    let mut line = Vec::new();
+    while lines.by_ref().take(LINE).read_until(b'\n', &mut line)? > 0 {
+        let done = match line.as_slice() {
+            b"narrow\n" => fs::rename(directory.join(NARROWED), directory.join(POLICY)),
+            b"kill gate\n" => kill_role("gate"),
+            b"kill scribe\n" => kill_role("scribe"),
+            _ => Ok(()),
+        };
+        // For a control there is neither a policy to replace nor a keeper; the attempt notices what was not done.
+        if done.is_err() {}
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Kills the keeper's process of this role: the keeper is our parent, and its roles are our siblings.
+fn kill_role(role: &str) -> io::Result<()> {
+    let keeper = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    let wanted = [b"__role\0", role.as_bytes(), b"\0"].concat();
+    for entry in fs::read_dir("/proc")? {
+        let path = entry?.path();
+        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
+        let arguments = fs::read(path.join("cmdline")).unwrap_or_default();
+        let number = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+        if parent == Some(keeper.to_string().as_str())
+            && contains(&arguments, &wanted)
+            && let Some(pid) = number.and_then(rustix::process::Pid::from_raw)
+        {
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        }
+    }
+    Ok(())
+}
+
 fn greet_unix(listener: UnixListener) {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -135,6 +201,14 @@ fn own_address() -> Option<IpAddr> {
         .ok()
         .map(|address| address.ip())
         .filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+/// This machine's own name, where it leads to an address that no policy permits by itself.
+fn inwards() -> Option<(String, SocketAddr)> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
+    let name = HostName::parse(&name).ok().filter(|name| name.as_str() != "localhost")?;
+    let address = (name.as_str(), 0).to_socket_addrs().ok()?.next()?;
+    Some((name.as_str().to_owned(), greet(address).ok()?))
 }
 
 fn echo() -> io::Result<SocketAddr> {

@@ -42,6 +42,8 @@ pub(crate) struct Judged {
     pub(crate) control: String,
     /// The record that the attempt left.
     pub(crate) record: Option<String>,
+    /// Why only the program that made the attempt is on record, where that is so.
+    pub(crate) unrecorded: Option<&'static str>,
     /// How long the attempt took.
     pub(crate) milliseconds: Option<u64>,
 }
@@ -73,6 +75,7 @@ pub(crate) fn judge(
         because,
         control: control.outcome.to_string(),
         record: record.ok(),
+        unrecorded: by_program_only(probe),
         milliseconds: attempt.map(Report::milliseconds),
     }
 }
@@ -107,11 +110,14 @@ fn broke(probe: &Probe, attempt: &Report) -> Option<String> {
         (Outcome::Succeeded(what), Aim::Refused | Aim::RefusedInTime) => Some(what.clone()),
         (Outcome::Hung, _) => Some("it hung: an agent must get an answer".to_owned()),
         // Where a refusal leaves no record of its own, an answer from the kernel is one too many.
-        (Outcome::Reached(what), Aim::Refused | Aim::RefusedInTime) if by_program_only(probe) => {
+        (Outcome::Reached(what), Aim::Refused | Aim::RefusedInTime) if by_program_only(probe).is_some() => {
             Some(what.clone())
         }
         (Outcome::Blocked(_), Aim::Refused) if attempt.milliseconds() > AT_ONCE => {
             Some(format!("refused after {} ms, and not at once", attempt.milliseconds()))
+        }
+        (Outcome::Reached(_) | Outcome::Blocked(_) | Outcome::Killed(_), Aim::Permitted) => {
+            Some(format!("it is permitted, and did not work: {}", attempt.outcome))
         }
         (
             Outcome::Succeeded(_)
@@ -119,21 +125,21 @@ fn broke(probe: &Probe, attempt: &Report) -> Option<String> {
             | Outcome::Blocked(_)
             | Outcome::Impossible(_)
             | Outcome::Killed(_),
-            Aim::Refused | Aim::RefusedInTime | Aim::OnRecord,
+            Aim::Refused | Aim::RefusedInTime | Aim::Permitted | Aim::OnRecord,
         ) => None,
     }
 }
 
-/// Whether only the program is on record, so that the record cannot tell who answered.
-fn by_program_only(probe: &Probe) -> bool {
+/// Why only the program is on record, where that is so; the record then cannot tell who answered.
+fn by_program_only(probe: &Probe) -> Option<&'static str> {
     match probe.expect {
-        Expect::Program(_) => true,
+        Expect::Program(why) => Some(why),
         Expect::Privilege(_)
         | Expect::Address
         | Expect::Name
         | Expect::Path(_)
         | Expect::Death(_)
-        | Expect::Records(_) => false,
+        | Expect::Records(_) => None,
     }
 }
 

@@ -17,6 +17,7 @@ mod session;
 mod trace;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::PathBuf;
 
 use wardroom_model::bytes::Captured;
@@ -24,11 +25,11 @@ use wardroom_model::event::Probe as ProbeRecord;
 use wardroom_model::exit::Exit;
 use wardroom_model::{AgentName, Event};
 
-use crate::cli;
 use crate::commands::policy::{self, Source};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::{AgentPlaces, Places};
 use crate::screen;
+use crate::{cli, keeper, ledger_key};
 use fixtures::Outside;
 use judge::Judged;
 use ledger::Bench;
@@ -49,6 +50,7 @@ pub(crate) fn verify(places: &Places, asked: &cli::Verify) -> Done {
         let only = asked.only.as_deref().unwrap_or_default();
         return Err(Failure::new(Exit::Usage, format!("no probe's id starts with {only:?}")));
     }
+    keeper::record(places, &name, &events(&results))?;
     tell(name.as_str(), &results, asked.json);
     Ok(report::exit(&results))
 }
@@ -97,8 +99,14 @@ impl<'a> Run<'a> {
             services.iter().filter(|service| service.untried.is_none()).map(|service| service.id.as_str());
         let ids: Vec<&str> = tried.chain(probes.iter().map(|probe| probe.id)).collect();
         let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
-        let controls = by_id(ids.iter().map(|id| role::run("control", id, &fixtures)).collect());
-        let attempts = by_id(session::attempts(self.places, source, &fixtures, &ids)?);
+        let governed: Vec<&'static Probe> = rows::governed().filter(|probe| wanted(probe.id)).collect();
+        let governed_ids: Vec<&str> = governed.iter().map(|probe| probe.id).collect();
+        let controlled = ids.iter().chain(&governed_ids);
+        let controls = by_id(controlled.map(|id| role::run("control", id, &fixtures)).collect());
+        let with_services = self.with_services(&source)?;
+        let mut attempts = session::attempts(self.places, source, &fixtures, &ids)?;
+        attempts.extend(session::attempts(self.places, with_services, &fixtures, &governed_ids)?);
+        let attempts = by_id(attempts);
         let records = session::since(self.agent, self.before)?;
         let mut results: Vec<Judged> = services
             .iter()
@@ -107,17 +115,28 @@ impl<'a> Run<'a> {
                 services::judge(service, controls.get(&service.id), attempts.get(&service.id), &trace)
             })
             .collect();
-        for probe in probes {
+        for probe in probes.into_iter().chain(governed) {
             let Some(control) = controls.get(probe.id) else { continue };
             let trace = Trace::of(probe.id, &records);
             results.push(judge::judge(probe, control, attempts.get(probe.id), &trace, &self.scene(probe)));
         }
+        let verifier = ledger_key::verifier(self.places, &self.agent.ledger).or_exit(Exit::Ledger)?;
         let room = &self.outside.fixtures.directory;
-        let bench = Bench { ledger: &self.agent.ledger, room, older: self.older.clone() };
+        let bench = Bench { ledger: &self.agent.ledger, verifier, room, older: self.older.clone() };
         if wanted("L1") || wanted("L2") || wanted("L5") {
             results.extend(ledger::all(&bench).into_iter().filter(|judged| wanted(&judged.id)));
         }
         Ok(results)
+    }
+
+    /// The second cell's policy: the agent's, with rules for services of our own. A file, because one probe replaces it.
+    fn with_services(&self, source: &Source) -> Result<Source, Failure> {
+        let directory = &self.outside.fixtures.directory;
+        let text = format!("{}{}", source.text, rows::governed::rules(&self.outside.fixtures));
+        fs::write(directory.join(fixtures::NARROWED), &source.text).or_exit(Exit::Internal)?;
+        let file = directory.join(fixtures::POLICY);
+        fs::write(&file, &text).or_exit(Exit::Internal)?;
+        Source::parse(Some(file), text)
     }
 
     fn scene(&self, probe: &Probe) -> Scene {
@@ -145,7 +164,7 @@ fn facts(source: &Source) -> PolicyFacts {
 const DESCRIPTORS: u64 = 16_384;
 
 /// The records of a result: one a probe, and the summary.
-pub(crate) fn events(results: &[Judged]) -> Vec<Event> {
+fn events(results: &[Judged]) -> Vec<Event> {
     let event = |id: &str, result: &str, evidence: &str| {
         Event::Probe(ProbeRecord {
             id: id.to_owned(),

@@ -61,6 +61,8 @@ pub(crate) enum Aim {
     Refused,
     /// It must be refused, however long it takes.
     RefusedInTime,
+    /// It must be let through, and be on record.
+    Permitted,
     /// It is permitted or not, but it must be on record as what it was.
     OnRecord,
 }
@@ -109,13 +111,9 @@ impl Probe {
     }
 
     /// The line of attacks that the probe belongs to.
+    #[cfg(test)]
     pub(crate) fn line(&self) -> &'static str {
         self.id.split_once('.').map_or(self.id, |(line, _)| line)
-    }
-
-    /// The layer that the line belongs to.
-    pub(crate) fn layer(&self) -> Layer {
-        Layer::of(self.id)
     }
 }
 

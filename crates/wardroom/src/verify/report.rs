@@ -114,6 +114,7 @@ pub(crate) fn json(agent: &str, results: &[Judged]) -> Value {
                 "because": judged.because,
                 "control": judged.control,
                 "record": judged.record,
+                "only_the_program_is_recorded": judged.unrecorded,
                 "milliseconds": judged.milliseconds,
             })
         })
@@ -199,6 +200,7 @@ mod tests {
             because: because.to_owned(),
             control: "it works".to_owned(),
             record: record.map(str::to_owned),
+            unrecorded: None,
             milliseconds: Some(1),
         }
     }

@@ -64,7 +64,8 @@ fn controls(ids: &[&str]) -> Done {
         room: 256 << 20,
     };
     let fixtures = serde_json::to_string(&outside.fixtures).or_exit(Exit::Internal)?;
-    for probe in rows::all().filter(|probe| ids.is_empty() || ids.contains(&probe.id)) {
+    for probe in rows::all().chain(rows::governed()).filter(|probe| ids.is_empty() || ids.contains(&probe.id))
+    {
         if !screen::data(&run("control", probe.id, &fixtures).line()) {
             break;
         }

@@ -54,6 +54,10 @@ pub(crate) struct Fixtures {
     pub(crate) secret: PathBuf,
     /// A process of the operator's, whose memory is to be had from outside.
     pub(crate) victim: i32,
+    /// A listener on the host's loopback that greets, keeps the connection, and does a few things when asked.
+    pub(crate) steward: SocketAddr,
+    /// A name that leads to an address of this machine, and a listener there that greets; where there is one.
+    pub(crate) inwards: Option<(String, SocketAddr)>,
     /// What of the policy the attempts must know, to try more than it permits.
     #[serde(default)]
     pub(crate) policy: PolicyFacts,
@@ -110,6 +114,8 @@ pub(crate) mod tests {
             directory: PathBuf::from("/nowhere"),
             secret: PathBuf::from("/nowhere/.ssh/id_ed25519"),
             victim: 1,
+            inwards: None,
+            steward: SocketAddr::from(([127, 0, 0, 1], 4)),
             policy: PolicyFacts::default(),
             services: Vec::new(),
         }

@@ -167,6 +167,7 @@ pub(crate) fn judge(
         because,
         control: control.map(|control| control.outcome.to_string()).unwrap_or_default(),
         record,
+        unrecorded: None,
         milliseconds: attempt.map(Report::milliseconds),
     }
 }

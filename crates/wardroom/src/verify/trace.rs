@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use wardroom_model::event::{Actor, ConnectionPhase, SocketTarget};
-use wardroom_model::{Event, Outcome, Stamp};
+use wardroom_model::{Event, Outcome};
 
 use super::probe::{Attempt, Expect, Probe};
 use super::scene::Scene;
@@ -13,8 +13,6 @@ use super::scene::Scene;
 pub(crate) struct Seen {
     /// Its position.
     pub(crate) sequence: u64,
-    /// Its time.
-    pub(crate) stamp: Stamp,
     /// What it says.
     pub(crate) event: Event,
 }
