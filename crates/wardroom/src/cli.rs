@@ -59,6 +59,7 @@ pub(crate) struct Role {
     /// Which.
     pub(crate) name: String,
     /// What it needs to know.
+    #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
     pub(crate) arguments: Vec<String>,
 }
 
