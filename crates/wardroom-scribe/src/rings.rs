@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 use wardroom_kernel::ring::{Ring, RingError, State};
 use wardroom_ledger::Producer;
@@ -34,6 +35,9 @@ pub fn create_ring(ledger_dir: &Path, producer: Producer) -> Result<OwnedFd, Rin
     let place = Place::open_or_create(ledger_dir)?;
     let name = file_name(producer);
     let file = place.writable(&name)?;
+    // Two that start at once must not each make one. Released with the guard's descriptor, not with the ring's.
+    let guard = place.writable(&name)?;
+    flock(&guard, FlockOperation::LockExclusive).map_err(place.failed("lock", &name))?;
     if let Ok(ring) = Ring::open(&file)
         && ring.producer_number() == u32::from(producer.number())
     {

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
-use wardroom_kernel::ring::{Bell, Consumer, Region, Ring, RingError, wait_any};
+use wardroom_kernel::ring::{Bell, CAPACITY, Consumer, Region, Ring, RingError, wait_any};
 use wardroom_ledger::layout::{self, Part};
 use wardroom_ledger::{Head, Producer};
 use wardroom_model::event::{LedgerNote, Recovery};
@@ -100,7 +100,7 @@ pub fn serve_keeping(setup: ScribeSetup, keeping: Keeping) -> Result<(), ScribeE
     scribe.control.tell(&FromScribe::Ready { records: kept, recovered: unclean });
     scribe.publish_key()?;
     if unclean {
-        let from_handoff = scribe.drain()?;
+        let from_handoff = scribe.take_backlog()?;
         let recovery = Recovery { kept, cut_bytes, from_handoff };
         scribe.note(&Event::Ledger(LedgerNote::Recovered(recovery)))?;
     }
@@ -184,7 +184,17 @@ impl Scribe {
         }
     }
 
-    /// Takes everything that is in the rings and stores it. Returns the number of records.
+    /// Takes what was in the rings when this began. Producers that go on meanwhile do not prolong it.
+    fn take_backlog(&mut self) -> Result<u64, ScribeError> {
+        let most = self.desks.consumers.iter().map(|consumer| consumer.ring().pending()).max().unwrap_or(0);
+        let mut records = 0;
+        for _ in 0..=most.min(CAPACITY) / LEAST_AT_ONCE {
+            records += self.drain()?;
+        }
+        Ok(records)
+    }
+
+    /// Takes what is in the rings, a bounded part of each, and stores it. Returns the number of records.
     fn drain(&mut self) -> Result<u64, ScribeError> {
         let before = self.store.next();
         for at in 0..self.desks.consumers.len() {
@@ -365,6 +375,9 @@ fn drift(stamp: Stamp) -> i64 {
 fn describe(error: &PlaceError) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
+
+/// Bytes that a ring gives at least at once, where it holds them: what it takes at once, less one longest message.
+const LEAST_AT_ONCE: u64 = 64 << 10;
 
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);

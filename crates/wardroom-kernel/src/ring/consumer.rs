@@ -71,7 +71,7 @@ impl Consumer {
         &self.ring
     }
 
-    /// Copies out everything that is published and not taken. A head that makes no sense gives a region that
+    /// Copies out what is published and not taken, or as much of it as is taken at once. A head that makes no sense gives a region that
     /// consists of one malformed rest, and the next call starts behind it.
     pub fn copy_out(&mut self, into: &mut Region) {
         let head = self.ring.map.header().head.value.load(Ordering::Acquire);
@@ -85,9 +85,12 @@ impl Consumer {
             return;
         };
         let data = self.ring.map.data();
-        for offset in (0..used).step_by(8) {
+        for offset in (0..used.min(AT_ONCE)).step_by(8) {
             let word = cell(data, self.tail + offset).map_or(0, |cell| cell.load(Ordering::Relaxed));
             into.bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        if used > AT_ONCE {
+            into.end_with_a_message();
         }
     }
 
@@ -135,6 +138,18 @@ impl Region {
         })
     }
 
+    /// Leaves what lies behind the last whole message for the next time.
+    fn end_with_a_message(&mut self) {
+        let mut whole = 0;
+        while let Some((_, taken)) = self.bytes.get(whole..).and_then(|rest| split(rest, 0)) {
+            whole += taken;
+        }
+        // Nothing whole in so many bytes is nonsense, and shows as such.
+        if whole > 0 {
+            self.bytes.truncate(whole);
+        }
+    }
+
     /// The position after the region.
     #[must_use]
     pub fn end(&self) -> u64 {
@@ -162,6 +177,10 @@ fn split(bytes: &[u8], start: u64) -> Option<(Message<'_>, usize)> {
     let end = start.wrapping_add(u64::try_from(taken).ok()?);
     Some((Message { start, end, check, bytes: bytes.get(8..8 + length)? }, taken))
 }
+
+/// Bytes taken at once: at least one message of the longest kind, and few enough that producers soon get room back
+/// and that a consumer which is killed again and again still makes progress.
+const AT_ONCE: u64 = 128 << 10;
 
 /// What a sleeping consumer is to be woken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
