@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     reason = "the helpers of tests fail by panicking, as tests do"
 )]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test picks out the one kind that it is about")]
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;

@@ -147,7 +147,7 @@ impl Audit {
     /// when their size is reached.
     #[must_use]
     pub fn new(tree: Tree, mut due: Vec<Checkpoint>) -> Self {
-        due.sort_by(|a, b| b.size.cmp(&a.size));
+        due.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.size));
         let mut audit = Self { proven: tree.size(), tree, due, differs: None };
         audit.due.retain(|checkpoint| checkpoint.size >= audit.proven);
         audit

@@ -177,7 +177,6 @@ pub fn outcome_number(outcome: Option<Outcome>) -> u8 {
 
 /// The outcome with this number; the outer `None` means there is no such number.
 #[must_use]
-#[expect(clippy::option_option, reason = "the inner one is a value: a record without an outcome")]
 pub fn outcome_from_number(number: u8) -> Option<Option<Outcome>> {
     match number {
         0 => Some(None),

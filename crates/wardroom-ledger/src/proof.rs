@@ -119,7 +119,7 @@ pub fn extends(old: (u64, &Hash), new: (u64, &Hash), path: &[Hash]) -> bool {
 /// The hash of the leaves from `low` to `high`, as RFC 6962 defines it.
 fn range(low: u64, high: u64, stored: &mut impl Stored) -> Option<Hash> {
     let width = high - low;
-    if width.is_power_of_two() && low % width == 0 {
+    if width.is_power_of_two() && low.is_multiple_of(width) {
         return subtree(width.trailing_zeros(), low / width, stored);
     }
     let middle = low + split(width);
@@ -128,7 +128,7 @@ fn range(low: u64, high: u64, stored: &mut impl Stored) -> Option<Hash> {
 
 /// The root of a complete subtree, from at most 128 stored hashes.
 fn subtree(height: u32, index: u64, stored: &mut impl Stored) -> Option<Hash> {
-    if height % u32::from(TILE_HEIGHT) == 0 {
+    if height.is_multiple_of(u32::from(TILE_HEIGHT)) {
         return stored.hash(u8::try_from(height / u32::from(TILE_HEIGHT)).ok()?, index);
     }
     let left = subtree(height - 1, index * 2, stored)?;
@@ -153,7 +153,8 @@ mod tests {
             [] => Tree::new().root(),
             [one] => *one,
             many => {
-                let (left, right) = many.split_at(usize::try_from(split(many.len() as u64)).unwrap());
+                let (left, right) =
+                    many.split_at(usize::try_from(split(u64::try_from(many.len()).unwrap())).unwrap());
                 node(&mth(left), &mth(right))
             }
         }
@@ -182,7 +183,7 @@ mod tests {
             tree.push(leaf(data), |level, hash| levels[usize::from(level)].push(hash));
         }
         let hex = |path: Option<Vec<Hash>>| -> Vec<String> {
-            path.unwrap().iter().map(|hash| hash.to_string()[..8].to_owned()).collect()
+            path.unwrap().iter().map(|hash| hash.to_string().chars().take(8).collect::<String>()).collect()
         };
         assert_eq!(hex(inclusion(0, 8, &mut stored(&levels))), ["96a296d2", "5f083f0a", "6b47aaf2"]);
         assert_eq!(hex(inclusion(5, 8, &mut stored(&levels))), ["bc1a0643", "ca854ea1", "d37ee418"]);

@@ -114,7 +114,9 @@ impl Control {
     pub(crate) fn tell(&self, message: &FromScribe) {
         let message = match message {
             FromScribe::Trouble(text) => FromScribe::Trouble(text.chars().take(400).collect()),
-            other => other.clone(),
+            other @ (FromScribe::Ready { .. } | FromScribe::Relieved | FromScribe::Finished { .. }) => {
+                other.clone()
+            }
         };
         if say(&*self.socket, &message).is_err() {
             // See above.

@@ -53,7 +53,7 @@ pub(crate) fn open(place: Place, signer: Signer) -> Result<Opened, StoreError> {
     let Scan { tree, levels, done, .. } = scan;
     let store = Store { place, signer, tree, levels, segment, batch: Vec::new(), covered };
     store.hint(false)?;
-    Ok(Opened { store, unclean: !fresh && !(peaceful && cut_bytes == 0), cut_bytes, done })
+    Ok(Opened { store, unclean: !(fresh || peaceful && cut_bytes == 0), cut_bytes, done })
 }
 
 /// Makes the file of a new segment, and makes its name last.

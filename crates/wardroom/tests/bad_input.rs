@@ -1,6 +1,13 @@
 //! Bad input and a bad day: each gets one clear message with the remedy and an exit code of its own, and leaves
 //! nothing half-started behind.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests drive the real binary, wait for it, and say what they could not try"
+)]
+
 mod common;
 
 use std::fs::{self, File};
@@ -70,7 +77,7 @@ fn a_workspace_that_is_missing_or_unreadable_is_named() {
     expect(&said, POLICY, &["workspace"]);
     if !is_root() {
         fs::create_dir(stage.workspace()).unwrap();
-        fs::set_permissions(stage.workspace(), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(stage.workspace(), fs::Permissions::from_mode(0o0)).unwrap();
         let said = stage.sh("scout", "true");
         fs::set_permissions(stage.workspace(), fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(said.code, POLICY, "{said:?}");

@@ -1,5 +1,11 @@
 //! The life of a running agent: entered, stopped, bereft of its helpers, under a policy that changes.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests drive the real binary, wait for it"
+)]
+
 mod common;
 
 use std::fs;

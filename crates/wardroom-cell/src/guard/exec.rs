@@ -78,7 +78,7 @@ impl Guard {
         let wanted = match wanted(name, call) {
             Ok(wanted) => wanted,
             Err(Trouble::Unreadable(Errno::PERM)) if let Some(asked) = self.asked_by_keeper(name, call) => {
-                return self.first_exec(call, event, asked);
+                return self.first_exec(call, event, &asked);
             }
             Err(Trouble::Unreadable(errno)) => {
                 event.verdict =
@@ -119,7 +119,7 @@ impl Guard {
         &mut self,
         call: &Notification,
         mut event: Exec,
-        asked: Announcement,
+        asked: &Announcement,
     ) -> Result<Reply, Trouble> {
         let path = Captured::path(asked.argv.first().map_or(&[][..], Vec::as_slice));
         event.path = path.clone();

@@ -33,7 +33,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
     loop {
         match line.hear::<Answer>().or_exit(Exit::Supervision)? {
             Some((Answer::Terminal, descriptors)) => {
-                relay = descriptors.into_iter().next().map(terminal::Relay::start).transpose()?
+                relay = descriptors.into_iter().next().map(terminal::Relay::start).transpose()?;
             }
             Some((Answer::Ended { status }, _)) => {
                 drop(relay);

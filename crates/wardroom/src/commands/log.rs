@@ -113,11 +113,11 @@ impl Show {
             return screen::data(&ocsf::json(record, &self.origin).to_string());
         }
         let parts = show::line(record, local_time);
-        let texts: Vec<String> = parts.into_iter().map(|part| self.paint(part)).collect();
+        let texts: Vec<String> = parts.into_iter().map(|part| self.paint(&part)).collect();
         screen::data(texts.join(" ").trim_end())
     }
 
-    fn paint(&self, part: Part) -> String {
+    fn paint(&self, part: &Part) -> String {
         let style = if self.coloured { style(part.role) } else { Style::new() };
         format!("{style}{}{style:#}", part.text)
     }

@@ -33,7 +33,9 @@ pub(crate) struct Source {
 impl Source {
     /// Parses a policy's text, with every mistake in one message.
     pub(crate) fn parse(file: Option<PathBuf>, text: String) -> Result<Self, Failure> {
-        let shown = file.as_ref().map_or_else(|| "the policy of --here".to_owned(), |file| file.display().to_string());
+        let shown = file
+            .as_ref()
+            .map_or_else(|| "the policy of --here".to_owned(), |file| file.display().to_string());
         match Policy::parse(&shown, &text) {
             Ok(policy) => Ok(Self { file, text, policy }),
             Err(errors) => {

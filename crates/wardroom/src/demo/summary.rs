@@ -76,7 +76,7 @@ fn line(event: &Event) -> Option<Line> {
     let refused = |what, subject: String, why: String| Some(Line { refused: true, what, subject, why });
     match event {
         Event::Image(image) => did("ran", image.actor.program.path.to_string(), String::new()),
-        Event::File(file) => of_file(file),
+        Event::File(file) => Some(of_file(file)),
         Event::Connection(connection) => of_connection(connection),
         Event::Name(query) if query.verdict.outcome == Outcome::Refused => {
             refused("look up", query.name.to_string(), query.verdict.reason.to_string())
@@ -101,17 +101,16 @@ fn line(event: &Event) -> Option<Line> {
 }
 
 /// A change inside the workspace was done; one of the system, or a look at a secret, met the walls.
-fn of_file(file: &FileAct) -> Option<Line> {
+fn of_file(file: &FileAct) -> Line {
     let subject = file.path.to_string();
     let own =
         ["/workspace/", "/home/agent/", "/tmp/", "/dev/"].iter().any(|place| subject.starts_with(place));
-    match file.op {
-        FileOp::ReadSensitive => {
-            Some(Line { refused: true, what: "read", subject, why: "it does not exist inside".to_owned() })
-        }
-        _ if own => Some(Line { refused: false, what: "wrote", subject, why: String::new() }),
-        _ => Some(Line { refused: true, what: "write", subject, why: "the system is read-only".to_owned() }),
-    }
+    let (refused, what, why) = match (file.op == FileOp::ReadSensitive, own) {
+        (true, _) => (true, "read", "it does not exist inside"),
+        (false, true) => (false, "wrote", ""),
+        (false, false) => (true, "write", "the system is read-only"),
+    };
+    Line { refused, what, subject, why: why.to_owned() }
 }
 
 fn of_connection(connection: &Connection) -> Option<Line> {

@@ -1,5 +1,6 @@
 //! The operator's calls to a running agent's keeper.
 
+use crate::failure::let_go;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -133,7 +134,7 @@ impl Operators {
         let started = self.calls.remove(&id).and_then(|call| call.waits_for);
         if let Some(id) = started {
             // A cell that is gone needs no signal.
-            if crew.cell.signal(id, Signal::HUP).is_err() {}
+            let_go(crew.cell.signal(id, Signal::HUP));
         }
     }
 
@@ -154,7 +155,9 @@ impl Operators {
         self.calls.retain(|_, call| {
             let meant = call.waits_for == Some(id);
             // Whether or not the caller still listens, the call is over.
-            if meant && call.line.say(answer, &[]).is_err() {}
+            if meant {
+                let_go(call.line.say(answer, &[]));
+            }
             !meant
         });
     }

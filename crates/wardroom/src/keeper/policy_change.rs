@@ -1,6 +1,7 @@
 //! A policy that changes while its agent runs: a valid new one is recorded and then decides, within a second; an
 //! invalid one is refused loudly, and the old one stays.
 
+use crate::failure::let_go;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -88,7 +89,7 @@ impl PolicyFile {
             text: None,
         };
         // A ledger that takes no more has been noticed elsewhere already, and ends the run.
-        if crew.handoff.record(&Event::Policy(change)).is_err() {}
+        let_go(crew.handoff.record(&Event::Policy(change)));
     }
 }
 

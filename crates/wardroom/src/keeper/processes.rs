@@ -1,6 +1,7 @@
 //! The keeper's two helpers: the scribe and the gate. Each is a child with a control socket; the end of the socket is
 //! the end of the process, and a silent end is answered by starting it again.
 
+use crate::failure::let_go;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Child;
 use std::time::Duration;
@@ -65,13 +66,8 @@ impl Helper {
     /// Collects a helper whose control socket has closed, and says how it ended.
     pub(super) fn bury(mut self) -> String {
         // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.
-        if self.child.kill().is_err() {}
+        let_go(self.child.kill());
         self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-
-    /// The child's process id.
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

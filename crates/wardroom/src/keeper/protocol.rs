@@ -143,7 +143,7 @@ mod tests {
         let caller = Line::call(&path).unwrap();
         let callee = Line::accepted(rustix::net::accept(&listener).unwrap());
         let request = Request::Exec { command: vec![b"true".to_vec().into()], terminal: false, term: None };
-        let (a, b) = std::io::pipe().unwrap();
+        let (a, b) = io::pipe().unwrap();
         caller.say(&request, &[a.as_fd(), b.as_fd()]).unwrap();
         let (heard, descriptors) = callee.hear::<Request>().unwrap().unwrap();
         assert_eq!(heard, request);

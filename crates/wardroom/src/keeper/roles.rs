@@ -1,6 +1,7 @@
 //! Starting this binary again in one of its roles, each with exactly the descriptors it needs and an empty
 //! environment.
 
+use crate::failure::let_go;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -57,6 +58,6 @@ impl<'a> Inherited<'a> {
 impl Drop for Inherited<'_> {
     fn drop(&mut self) {
         // The descriptor is open, so this cannot fail; if it did, the next role would merely see it too.
-        if fcntl_setfd(self.0, self.1).is_err() {}
+        let_go(fcntl_setfd(self.0, self.1));
     }
 }

@@ -244,7 +244,7 @@ impl Run<'_> {
         match control::receive(self.crew.gate.control()) {
             Ok(Some(Answer::Ready | Answer::PolicyInForce(_))) => {}
             Ok(Some(Answer::PolicyRefused(why))) => {
-                self.give_up(&format!("the gate refused a policy that is valid: {why}"))
+                self.give_up(&format!("the gate refused a policy that is valid: {why}"));
             }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
                 Ok(before) => self.note(

@@ -1,6 +1,11 @@
 //! A stage for tests that run the real binary: one directory with policies, state and a workspace, removed at the end.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test binary uses its own part of this module"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
