@@ -102,7 +102,7 @@ impl Place {
         Ok(command)
     }
 
-    /// Records of the agent of one kind that concern a path, counted.
+    /// Records of the agent of one kind that concern a path inside, counted.
     pub(crate) fn records(&self, kind: &str, path: &str) -> Result<usize> {
         let text =
             spawn::read(&mut self.wardroom(&["log", AGENT, "--json", "--kind", kind, "--path", path]))?;
