@@ -234,6 +234,33 @@ mod tests {
     }
 
     #[test]
+    fn no_file_gets_a_set_id_bit_however_it_is_made() {
+        let refused = Some(Answer::Refuse(Errno::PERM));
+        for bit in [0o4000, 0o2000, 0o6000] {
+            let mode = 0o755 | bit;
+            for (call, args) in [
+                ("chmod", [0, mode, 0, 0, 0, 0]),
+                ("fchmod", [0, mode | 1 << 40, 0, 0, 0, 0]),
+                ("fchmodat", [0, 0, mode, 0, 0, 0]),
+                ("fchmodat2", [0, 0, mode, 0, 0, 0]),
+                ("creat", [0, mode, 0, 0, 0, 0]),
+                ("open", [0, 0o101, mode, 0, 0, 0]),
+                ("openat", [0, 0, 0o100, mode, 0, 0]),
+                ("openat", [0, 0, 0o20_200_002, mode, 0, 0]),
+                ("mknod", [0, 0o100_000 | mode, 0, 0, 0, 0]),
+                ("mknodat", [0, 0, 0o10_000 | mode, 0, 0, 0]),
+            ] {
+                assert_eq!(answer(PLAIN, call, args), refused, "{call} {mode:o}");
+            }
+        }
+        // What the kernel would not read as a mode is none.
+        assert!(matches!(answer(PLAIN, "openat", [0, 0, 1, 0o6755, 0, 0]), Some(Answer::Audit(_))));
+        assert!(matches!(answer(PLAIN, "chmod", [0, 0o1777, 0, 0, 0, 0]), Some(Answer::Audit(_))));
+        // Its mode lies in memory.
+        assert_eq!(answer(PLAIN, "openat2", [0; 6]), Some(Answer::Absent(Errno::NOSYS)));
+    }
+
+    #[test]
     fn ids_may_be_set_to_what_they_are() {
         let keep = u64::from(u32::MAX);
         assert_eq!(answer(PLAIN, "setresuid", [1000, keep, 1000, 0, 0, 0]), Some(Answer::Allow));

@@ -87,9 +87,15 @@ use Test::{AnyBit, Is, Masked, NonNull, OneOf};
 /// The rules that hold in every cell.
 #[rustfmt::skip]
 pub(super) const RULES: &[Rule] = &[
+    // A file of the agent's is a file of the operator's outside, where nothing is nosuid: no set-id bit on any.
+    refuse_when(&["chmod", "fchmod", "creat", "mknod"], &[AnyBit(1, SET_ID)], Errno::PERM, "make a set-id file"),
+    refuse_when(&["fchmodat", "fchmodat2", "mknodat"], &[AnyBit(2, SET_ID)], Errno::PERM, "make a set-id file"),
+    refuse_when(&["open"], &[AnyBit(1, OPENS_WITH_MODE), AnyBit(2, SET_ID)], Errno::PERM, "make a set-id file"),
+    refuse_when(&["openat"], &[AnyBit(2, OPENS_WITH_MODE), AnyBit(3, SET_ID)], Errno::PERM, "make a set-id file"),
+
     // Audited: recorded before they go on.
     audit(&["execve", "execveat"], Audit::Exec, "a program is executed"),
-    audit(&["creat", "openat2"], Audit::File, "opened in a way that writes, or whose flags the filter cannot read"),
+    audit(&["creat"], Audit::File, "created"),
     audit_when(&["open"], &[AnyBit(1, OPENS_TO_CHANGE)], Audit::File, "opened to write, create or truncate"),
     audit_when(&["openat"], &[AnyBit(2, OPENS_TO_CHANGE)], Audit::File, "opened to write, create or truncate"),
     audit(&["unlink", "unlinkat", "rmdir"], Audit::File, "deleted"),
@@ -134,6 +140,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["seccomp"], &[Is(0, SECCOMP_SET_MODE_FILTER), AnyBit(1, SECCOMP_NEW_LISTENER)], Errno::PERM, "answer system calls in the guard's place"),
     refuse_when(&["prctl"], &[Is(0, PR_SET_MM)], Errno::PERM, "change what /proc says of its image"),
     refuse_when(&["ioctl"], &[OneOf(1, TERMINAL_TRICKS)], Errno::PERM, "put input into a terminal or change its line discipline"),
+    refuse_when(&["ioctl"], &[OneOf(1, FILE_FLAGS)], Errno::OPNOTSUPP, "change a file's flags, seal or encryption through a descriptor that only reads"),
     refuse(&["setgroups"], Errno::PERM, "change its groups"),
 
     // Ids: programs that drop privileges to what they have already work; a change is an attempt.
@@ -156,8 +163,9 @@ pub(super) const RULES: &[Rule] = &[
 
     // Absent: programs try these first and fall back.
     absent(&["clone3"], Errno::NOSYS, "its flags lie in memory, where a filter cannot read them; clone serves"),
+    absent(&["openat2"], Errno::NOSYS, "its flags and mode lie in memory, where another thread can change what was recorded; openat serves"),
     absent(&["statmount", "listmount", "lsm_list_modules", "lsm_get_self_attr"], Errno::NOSYS, "about the machine, not the agent"),
-    absent(&["file_setattr"], Errno::NOSYS, "changes attributes in a way that is not recorded yet; the ioctl serves"),
+    absent(&["file_setattr"], Errno::NOSYS, "changes a file's flags through a descriptor that only reads; refused as an ioctl as well"),
 
     // Allowed.
     allow(&["read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek"], "on what is open"),
@@ -227,6 +235,10 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
 
 /// `O_ACCMODE | O_CREAT | O_TRUNC`. `O_TMPFILE` needs write access, and so is among them.
 const OPENS_TO_CHANGE: u32 = 0o3 | 0o100 | 0o1000;
+/// `O_CREAT | __O_TMPFILE`: the opens that read their mode.
+const OPENS_WITH_MODE: u32 = 0o100 | 0o20_000_000;
+/// `S_ISUID | S_ISGID`.
+const SET_ID: u32 = 0o6000;
 /// `MSG_FASTOPEN`: send that connects.
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// `CLONE_NEW*` but for time: cgroup, mount, uts, ipc, user, pid, net.
@@ -241,6 +253,10 @@ const PR_SET_MM: u32 = 35;
 const ARCH_SET_FS: u32 = 0x1002;
 /// `TIOCSTI`, `TIOCLINUX`, `TIOCCONS`, `TIOCSETD`.
 const TERMINAL_TRICKS: &[u32] = &[0x5412, 0x541c, 0x541d, 0x5423];
+/// `FS_IOC_SETFLAGS` and its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`, `FS_IOC_ENABLE_VERITY`,
+/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`: changes that no open for writing announces.
+const FILE_FLAGS: &[u32] =
+    &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0xc050_6617];
 /// The agent's id inside, and -1 ("leave it").
 const OWN_ID: &[u32] = &[AGENT_ID, u32::MAX];
 /// `PER_LINUX`, and the question (0xffffffff).

@@ -52,7 +52,7 @@ impl Guard {
                 let actor = self.settled(call.thread)?.actor.clone();
                 let op = match shape.act {
                     Act::Is(op) => op,
-                    Act::Open(_) | Act::OpenHow(_) => FileOp::OpenWrite,
+                    Act::Open(_) => FileOp::OpenWrite,
                 };
                 let verdict = Verdict::refused(Reason::Malformed("a path that cannot be read".to_owned()));
                 let act = FileAct { actor, op, path: Captured::path(b""), other: None, mode: None, verdict };
@@ -71,13 +71,6 @@ fn read(call: &Notification, shape: Shape) -> Result<Said, Trouble> {
     let meaning = match shape.act {
         Act::Is(op) => Meaning { op: Some(op), mode },
         Act::Open(flags) => opened(low(argument(flags)), mode),
-        Act::OpenHow(at) => {
-            let mut how = [0_u8; 16];
-            remote::bytes(call.thread, argument(at), &mut how)?;
-            let (flags, mode) = how.split_first_chunk::<8>().ok_or(Trouble::Unreadable(Errno::FAULT))?;
-            let mode = mode.first_chunk::<8>().map_or(0, |mode| low(u64::from_ne_bytes(*mode)));
-            opened(low(u64::from_ne_bytes(*flags)), Some(mode & MODE_BITS))
-        }
     };
     let pointer = |place: Place| match place {
         Place::Path(at) | Place::At(_, at) | Place::Text(at) => Some(argument(at)),

@@ -3,7 +3,7 @@
 use wardroom_kernel::calls;
 use wardroom_model::event::FileOp;
 
-use Act::{Is, Open, OpenHow};
+use Act::{Is, Open};
 use Place::{At, Descriptor, Path, Text};
 
 /// Where a call keeps what.
@@ -21,8 +21,6 @@ pub(super) enum Act {
     Is(FileOp),
     /// An open, by the flags in this argument.
     Open(usize),
-    /// An open, by the `struct open_how` that this argument points at.
-    OpenHow(usize),
 }
 
 /// How a call names a file; the numbers are arguments.
@@ -60,7 +58,6 @@ type Line = (&'static str, Act, Place, Option<Place>, Option<usize>);
 const SHAPES: &[Line] = &[
     ("open",         Open(1),                     Path(0),       None,           Some(2)),
     ("openat",       Open(2),                     At(0, 1),      None,           Some(3)),
-    ("openat2",      OpenHow(2),                  At(0, 1),      None,           None),
     ("creat",        Is(FileOp::Create),          Path(0),       None,           Some(1)),
     ("truncate",     Is(FileOp::Truncate),        Path(0),       None,           None),
     ("unlink",       Is(FileOp::Delete),          Path(0),       None,           None),

@@ -2,6 +2,7 @@
 
 use crate::failure::let_go;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Signal, geteuid};
 use wardroom_cell::{Spawn, SpawnId};
+use wardroom_kernel::terminal::Pair;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::Operator;
@@ -182,12 +184,12 @@ fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyh
     let Asked { argv, terminal, term, streams } = asked;
     let shown = [b"exec ".to_vec(), argv.join(&b' ')].concat();
     record(crew, call.uid, &shown)?;
-    let stdio = if terminal {
-        let pair = crew.cell.open_terminal(None)?;
-        call.line.say(&Answer::Terminal, &[pair.outside.as_fd()])?;
-        [pair.inside.try_clone()?, pair.inside.try_clone()?, pair.inside]
+    let (stdio, terminal) = if terminal {
+        let pair = open_terminal(call, crew)?;
+        ([pair.inside.try_clone()?, pair.inside.try_clone()?, pair.inside], true)
     } else {
-        streams.try_into().ok().context("stdin, stdout and stderr must come with the request")?
+        let given = streams.try_into().ok().context("stdin, stdout and stderr must come with the request")?;
+        without_terminals(given, call, crew)?
     };
     let env = environment(
         plan,
@@ -196,6 +198,27 @@ fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyh
     let id = crew.cell.spawn(Spawn { argv, env, directory: plan.directory.clone(), stdio, terminal })?;
     call.waits_for = Some(id);
     Ok(())
+}
+
+/// The streams, with a terminal of the cell's own in place of the operator's: who holds that one could read what the
+/// operator types next, and change how it shows. And whether standard input is one.
+fn without_terminals(given: [OwnedFd; 3], call: &Call, crew: &Crew) -> anyhow::Result<([OwnedFd; 3], bool)> {
+    let [input, output, error] = given.each_ref().map(|stream| stream.is_terminal());
+    if !(input || output || error) {
+        return Ok((given, false));
+    }
+    let pair = open_terminal(call, crew)?;
+    let [stdin, stdout, stderr] = given;
+    let inside =
+        |own: OwnedFd, is: bool| if is { pair.inside.try_clone() } else { Ok::<_, std::io::Error>(own) };
+    Ok(([inside(stdin, input)?, inside(stdout, output)?, inside(stderr, error)?], input))
+}
+
+/// A terminal of the cell's own, its outer end the caller's.
+fn open_terminal(call: &Call, crew: &Crew) -> anyhow::Result<Pair> {
+    let pair = crew.cell.open_terminal(None)?;
+    call.line.say(&Answer::Terminal, &[pair.outside.as_fd()])?;
+    Ok(pair)
 }
 
 /// Whatever an operator does with an agent is on its record first.

@@ -1,7 +1,7 @@
 //! The operator's terminal while an agent is shown on it. The agent has a terminal of its own; this one is only copied
 //! from and to, so that nothing inside can push input into it or change it (TIOCSTI, TIOCLINUX).
 
-use std::io::{self, IsTerminal, Read, Write, stdin, stdout};
+use std::io::{self, IsTerminal, Read, Write, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::{fs::File, thread};
@@ -47,6 +47,19 @@ pub(crate) fn size() -> Option<Winsize> {
     tcgetwinsize(stdin()).or_else(|_no_terminal| tcgetwinsize(stdout())).ok()
 }
 
+/// Where the agent's terminal is shown: on the operator's, whichever stream that is. What goes to a file or a pipe goes
+/// there directly, and nothing else is to be mixed into it.
+fn screen() -> io::Result<File> {
+    let own = if stdout().is_terminal() {
+        stdout().as_fd().try_clone_to_owned()?
+    } else if stderr().is_terminal() {
+        stderr().as_fd().try_clone_to_owned()?
+    } else {
+        stdin().as_fd().try_clone_to_owned()?
+    };
+    Ok(File::from(own))
+}
+
 /// Becomes readable whenever the terminal's size changes.
 fn resizes() -> io::Result<std::os::unix::net::UnixStream> {
     let (resized, signalled) = std::os::unix::net::UnixStream::pair()?;
@@ -58,6 +71,7 @@ fn resizes() -> io::Result<std::os::unix::net::UnixStream> {
 /// Copies until told to stop, then shows what is left.
 fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::UnixStream) -> io::Result<()> {
     let mut keyboard = stdin().is_terminal().then(stdin);
+    let screen = screen()?;
     loop {
         let mut sources = vec![
             PollFd::new(outside, PollFlags::IN),
@@ -82,7 +96,7 @@ fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::Uni
             keyboard = None;
         }
         match ready[..] {
-            [true, ..] if !pump(&mut &*outside, &mut stdout().lock())? => return Ok(()),
+            [true, ..] if !pump(&mut &*outside, &mut &screen)? => return Ok(()),
             [false, true, ..] => return Ok(()),
             _ => {}
         }
