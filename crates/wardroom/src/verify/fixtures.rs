@@ -16,6 +16,7 @@ use wardroom_kernel::probe::process;
 use wardroom_model::HostName;
 use wardroom_model::exit::Exit;
 
+use super::attempt::in_passing;
 use super::dns;
 use super::role::again;
 use super::scene::{Fixtures, GREETING, PolicyFacts};
@@ -53,8 +54,8 @@ impl Drop for Outside {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         // It ends by itself now; if it is gone already, so much the better.
-        if self.process.wait().is_err() {}
-        if fs::remove_dir_all(&self.fixtures.directory).is_err() {}
+        in_passing(self.process.wait());
+        in_passing(fs::remove_dir_all(&self.fixtures.directory));
     }
 }
 
@@ -62,7 +63,7 @@ impl Drop for Outside {
 pub(crate) fn serve(directory: &Path) -> Done {
     let fixtures = set_up(directory).or_exit(Exit::Internal)?;
     // Without Yama there is nothing to permit.
-    if process::permit_tracing().is_err() {}
+    in_passing(process::permit_tracing());
     screen::data(&serde_json::to_string(&fixtures).or_exit(Exit::Internal)?);
     let mut rest = Vec::new();
     io::stdin().read_to_end(&mut rest).or_exit(Exit::Internal)?;
@@ -120,7 +121,7 @@ fn greet(at: SocketAddr) -> io::Result<SocketAddr> {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             // A visitor that left early has what it deserves.
-            if stream.write_all(GREETING.as_bytes()).is_err() {}
+            in_passing(stream.write_all(GREETING.as_bytes()));
         }
     });
     Ok(address)
@@ -135,7 +136,7 @@ fn steward(directory: &Path) -> io::Result<SocketAddr> {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let directory = directory.clone();
-            thread::spawn(move || if attend(stream, &directory).is_err() {});
+            thread::spawn(move || in_passing(attend(stream, &directory)));
         }
     });
     Ok(address)
@@ -158,7 +159,7 @@ fn attend(mut stream: std::net::TcpStream, directory: &Path) -> io::Result<()> {
             _ => Ok(()),
         };
         // For a control there is neither a policy to replace nor a keeper; the attempt notices what was not done.
-        if done.is_err() {}
+        in_passing(done);
         line.clear();
     }
     Ok(())
@@ -187,7 +188,7 @@ fn kill_role(role: &str) -> io::Result<()> {
 fn greet_unix(listener: UnixListener) {
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            if stream.write_all(GREETING.as_bytes()).is_err() {}
+            in_passing(stream.write_all(GREETING.as_bytes()));
         }
     });
 }
@@ -221,7 +222,7 @@ fn resolver() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            if answer_stream(&mut stream).is_err() {}
+            in_passing(answer_stream(&mut stream));
         }
     });
     Ok(address)
@@ -244,7 +245,7 @@ fn serve_datagrams(reply: fn(&[u8]) -> Vec<u8>) -> io::Result<SocketAddr> {
         let mut buffer = [0; 2048];
         while let Ok((length, from)) = socket.recv_from(&mut buffer) {
             let answer = buffer.get(..length).map(reply).unwrap_or_default();
-            if socket.send_to(&answer, from).is_err() {}
+            in_passing(socket.send_to(&answer, from));
         }
     });
     Ok(address)

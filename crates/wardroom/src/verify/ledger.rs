@@ -1,6 +1,7 @@
 //! L1, L2, L5: changes to a copy of the agent's own ledger. Each must be found by `ledger verify`, and located; the
 //! untouched copy, which must be found intact, is the control of them all.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,14 @@ use wardroom_scribe::verify;
 
 use super::judge::{Finding, Judged};
 
+/// The frames of a segment, one after the other.
+type Frames = VecDeque<Vec<u8>>;
+
 /// A change to the frames of one segment.
 struct Change {
     id: &'static str,
     title: &'static str,
-    apply: fn(&mut Vec<Vec<u8>>, usize),
+    apply: fn(&mut Frames, usize),
 }
 
 const CHANGES: [Change; 6] = [
@@ -26,41 +30,38 @@ const CHANGES: [Change; 6] = [
     Change { id: "L1.shortened", title: "the end of a segment cut off", apply: shorten },
 ];
 
-fn flip(frames: &mut Vec<Vec<u8>>, at: usize) {
+/// The last byte is the payload's, far from every length.
+fn flip(frames: &mut Frames, at: usize) {
     if let Some(byte) = frames.get_mut(at).and_then(|frame| frame.last_mut()) {
         *byte ^= 1;
     }
 }
 
-fn remove(frames: &mut Vec<Vec<u8>>, at: usize) {
-    frames.remove(at);
+fn remove(frames: &mut Frames, at: usize) {
+    drop(frames.remove(at));
 }
 
-fn insert(frames: &mut Vec<Vec<u8>>, at: usize) {
+fn insert(frames: &mut Frames, at: usize) {
     if let Some(copy) = frames.get(at).cloned() {
         frames.insert(at, copy);
     }
 }
 
-fn swap(frames: &mut Vec<Vec<u8>>, at: usize) {
+fn swap(frames: &mut Frames, at: usize) {
     frames.swap(at, at + 1);
 }
 
-fn replace(frames: &mut Vec<Vec<u8>>, at: usize) {
-    if let Some(other) = frames.first().cloned()
+fn replace(frames: &mut Frames, at: usize) {
+    if let Some(other) = frames.front().cloned()
         && let Some(frame) = frames.get_mut(at)
     {
         *frame = other;
     }
 }
 
-fn shorten(frames: &mut Vec<Vec<u8>>, at: usize) {
+fn shorten(frames: &mut Frames, at: usize) {
     frames.truncate(at);
 }
-
-/// The lines of attacks that are probed here.
-#[cfg(test)]
-pub(crate) const LINES: [&str; 2] = ["L1", "L5"];
 
 /// More than this is not copied for a probe.
 const LARGEST: u64 = 256 << 20;
@@ -74,7 +75,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) verifier: Verifier,
     /// A directory of ours.
     pub(crate) room: &'a Path,
-    /// A copy from before this run, where there was a ledger then.
+    /// A copy from before the second cell, where there could be one.
     pub(crate) older: Option<PathBuf>,
 }
 
@@ -93,22 +94,31 @@ pub(crate) fn copy(ledger: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Every probe of this file.
-pub(crate) fn all(bench: &Bench<'_>) -> Vec<Judged> {
-    let mut results: Vec<Judged> =
-        CHANGES.iter().map(|change| judged(change.id, change.title, changed(bench, change))).collect();
-    results.push(judged("L1.segment", "a whole segment removed", without_segment(bench)));
-    results.push(judged(
-        "L1.older",
-        "the ledger replaced by an older copy of itself",
-        replaced_by_older(bench),
-    ));
-    results.push(judged(
-        "L5.clock",
-        "the machine's clock set back",
-        Err("verify does not set the machine's clock".to_owned()),
-    ));
-    results
+/// What is done to a whole ledger.
+type Deed = fn(&Bench<'_>) -> Result<Found, String>;
+
+const DEEDS: [(&str, &str, Deed); 3] = [
+    ("L1.segment", "a whole segment removed", without_segment),
+    ("L1.older", "the ledger replaced by an older copy of itself", replaced_by_older),
+    ("L5.clock", "the machine's clock set back", |_| {
+        Err("verify does not set the machine's clock".to_owned())
+    }),
+];
+
+/// The ids of every probe of this file.
+pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
+    CHANGES.iter().map(|change| change.id).chain(DEEDS.iter().map(|(id, _, _)| *id))
+}
+
+/// Every probe of this file that is wanted.
+pub(crate) fn all(bench: &Bench<'_>, wanted: &dyn Fn(&str) -> bool) -> Vec<Judged> {
+    let changes = CHANGES
+        .iter()
+        .filter(|change| wanted(change.id))
+        .map(|change| judged(change.id, change.title, changed(bench, change)));
+    let deeds =
+        DEEDS.iter().filter(|(id, _, _)| wanted(id)).map(|(id, title, deed)| judged(id, title, deed(bench)));
+    changes.chain(deeds).collect()
 }
 
 /// A finding of the verifier is the evidence; the reason why there is none is no pass.
@@ -141,7 +151,10 @@ fn fresh(bench: &Bench<'_>, name: &str) -> Result<PathBuf, String> {
     copy(bench.ledger, &to).map_err(|error| format!("the ledger cannot be copied: {error}"))?;
     match check(&to, &bench.verifier, None)? {
         Found::Intact => Ok(to),
-        other => Err(format!("the control did not work: an untouched copy is {other}")),
+        other @ (Found::Tampered(_)
+        | Found::Truncated { .. }
+        | Found::IncompleteTail { .. }
+        | Found::Stale { .. }) => Err(format!("the control did not work: an untouched copy is {other}")),
     }
 }
 
@@ -167,15 +180,15 @@ fn changed(bench: &Bench<'_>, change: &Change) -> Result<Found, String> {
     }
     let middle = frames.len() / 2;
     (change.apply)(&mut frames, middle);
-    fs::write(&segment, frames.concat()).map_err(|error| error.to_string())?;
+    fs::write(&segment, frames.make_contiguous().concat()).map_err(|error| error.to_string())?;
     check(&ledger, &bench.verifier, None)
 }
 
-fn frames(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let mut frames = Vec::new();
+fn frames(mut bytes: &[u8]) -> Result<Frames, String> {
+    let mut frames = Frames::new();
     while !bytes.is_empty() {
         let frame = frame::read(bytes).map_err(|fault| fault.to_string())?.bytes;
-        frames.push(frame.to_vec());
+        frames.push_back(frame.to_vec());
         bytes = bytes.get(frame.len()..).unwrap_or_default();
     }
     Ok(frames)
@@ -190,12 +203,19 @@ fn without_segment(bench: &Bench<'_>) -> Result<Found, String> {
 /// Right in itself, and only a checkpoint kept elsewhere tells: today's stands for that one.
 fn replaced_by_older(bench: &Bench<'_>) -> Result<Found, String> {
     let today = fresh(bench, "L1.older-control")?;
-    let older =
-        bench.older.as_deref().ok_or("there is no earlier state of this ledger yet; verify once more")?;
+    let older = bench.older.as_deref().ok_or("the earlier state of the ledger could not be copied")?;
     let note = fs::read_to_string(today.join(layout::CHECKPOINT)).map_err(|error| error.to_string())?;
     let kept = Checkpoint::open(&note, &bench.verifier).map_err(|error| error.to_string())?;
+    let then = fs::read_to_string(older.join(layout::CHECKPOINT)).map_err(|error| error.to_string())?;
+    let then = Checkpoint::open(&then, &bench.verifier).map_err(|error| error.to_string())?;
+    if then.size >= kept.size {
+        return Err("nothing was recorded between the two cells".to_owned());
+    }
     match check(older, &bench.verifier, None)? {
         Found::Intact => check(older, &bench.verifier, Some(&kept)),
-        other => Err(format!("the earlier copy is {other}")),
+        other @ (Found::Tampered(_)
+        | Found::Truncated { .. }
+        | Found::IncompleteTail { .. }
+        | Found::Stale { .. }) => Err(format!("the earlier copy is {other}")),
     }
 }

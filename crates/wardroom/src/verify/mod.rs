@@ -30,6 +30,7 @@ use crate::failure::{Done, Failure, OrExit};
 use crate::places::{AgentPlaces, Places};
 use crate::screen;
 use crate::{cli, keeper, ledger_key};
+use attempt::in_passing;
 use fixtures::Outside;
 use judge::Judged;
 use ledger::Bench;
@@ -37,7 +38,8 @@ use outcome::Report;
 use probe::Probe;
 use report::Style;
 use scene::{Place, PolicyFacts, Scene};
-use trace::Trace;
+use services::Service;
+use trace::{Seen, Trace};
 
 /// Proves the containment of one agent.
 pub(crate) fn verify(places: &Places, asked: &cli::Verify) -> Done {
@@ -73,8 +75,6 @@ struct Run<'a> {
     places: &'a Places,
     agent: &'a AgentPlaces,
     outside: Outside,
-    /// The ledger as it was before, where there was one.
-    older: Option<PathBuf>,
     /// Records from before.
     before: u64,
 }
@@ -85,48 +85,51 @@ impl<'a> Run<'a> {
         outside.fixtures.policy = facts(source);
         outside.fixtures.services = services::permitted(source.policy.network());
         let before = session::size(agent)?;
-        let older = outside.fixtures.directory.join("older");
-        let copied = before > 0 && ledger::copy(&agent.ledger, &older).is_ok();
-        Ok(Self { places, agent, outside, older: copied.then_some(older), before })
+        Ok(Self { places, agent, outside, before })
     }
 
     /// Controls, attempts, records, and what they show together.
     fn results(self, source: Source, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Judged>, Failure> {
         let probes: Vec<&'static Probe> = rows::all().filter(|probe| wanted(probe.id)).collect();
-        let services: Vec<_> =
+        let governed: Vec<&'static Probe> = rows::governed().filter(|probe| wanted(probe.id)).collect();
+        let services: Vec<&Service> =
             self.outside.fixtures.services.iter().filter(|service| wanted(&service.id)).collect();
         let tried =
             services.iter().filter(|service| service.untried.is_none()).map(|service| service.id.as_str());
         let ids: Vec<&str> = tried.chain(probes.iter().map(|probe| probe.id)).collect();
-        let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
-        let governed: Vec<&'static Probe> = rows::governed().filter(|probe| wanted(probe.id)).collect();
         let governed_ids: Vec<&str> = governed.iter().map(|probe| probe.id).collect();
-        let controlled = ids.iter().chain(&governed_ids);
-        let controls = by_id(controlled.map(|id| role::run("control", id, &fixtures)).collect());
-        let with_services = self.with_services(&source)?;
-        let mut attempts = session::attempts(self.places, source, &fixtures, &ids)?;
-        attempts.extend(session::attempts(self.places, with_services, &fixtures, &governed_ids)?);
-        let attempts = by_id(attempts);
-        let records = session::since(self.agent, self.before)?;
-        let mut results: Vec<Judged> = services
-            .iter()
-            .map(|service| {
-                let trace = Trace::of(&service.id, &records);
-                services::judge(service, controls.get(&service.id), attempts.get(&service.id), &trace)
-            })
-            .collect();
+        let made = self.make(source, &ids, &governed_ids)?;
+        let mut results: Vec<Judged> = services.iter().map(|service| made.service(service)).collect();
         for probe in probes.into_iter().chain(governed) {
-            let Some(control) = controls.get(probe.id) else { continue };
-            let trace = Trace::of(probe.id, &records);
-            results.push(judge::judge(probe, control, attempts.get(probe.id), &trace, &self.scene(probe)));
+            results.extend(made.probe(probe, &self.scene(probe)));
         }
-        let verifier = ledger_key::verifier(self.places, &self.agent.ledger).or_exit(Exit::Ledger)?;
-        let room = &self.outside.fixtures.directory;
-        let bench = Bench { ledger: &self.agent.ledger, verifier, room, older: self.older.clone() };
-        if wanted("L1") || wanted("L2") || wanted("L5") {
-            results.extend(ledger::all(&bench).into_iter().filter(|judged| wanted(&judged.id)));
+        if ledger::ids().any(wanted) {
+            let verifier = ledger_key::verifier(self.places, &self.agent.ledger).or_exit(Exit::Ledger)?;
+            let room = &self.outside.fixtures.directory;
+            let bench = Bench { ledger: &self.agent.ledger, verifier, room, older: made.older };
+            results.extend(ledger::all(&bench, wanted));
         }
+        results.sort_by_key(|judged| (judged.layer(), probe::line_number(&judged.id)));
         Ok(results)
+    }
+
+    /// Makes the controls, then the attempts in the two cells, and reads their records.
+    fn make(&self, source: Source, ids: &[&str], governed: &[&str]) -> Result<Made, Failure> {
+        let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
+        let controlled = ids.iter().chain(governed);
+        let controls = by_id(controlled.map(|id| role::run("control", id, &fixtures)).collect());
+        // After the controls, for one of which there must be no policy to replace.
+        let with_services = self.with_services(&source);
+        let mut attempts = session::attempts(self.places, source, &fixtures, ids)?;
+        let older = self.outside.fixtures.directory.join("older");
+        let older = ledger::copy(&self.agent.ledger, &older).is_ok().then_some(older);
+        match with_services {
+            Ok(source) => attempts.extend(session::attempts(self.places, source, &fixtures, governed)?),
+            // A policy to which no rules can be added. What was not tried will say so.
+            Err(failure) => in_passing::<u8, ()>(Ok(failure.tell())),
+        }
+        let records = session::since(self.agent, self.before)?;
+        Ok(Made { controls, attempts: by_id(attempts), records, older })
     }
 
     /// The second cell's policy: the agent's, with rules for services of our own. A file, because one probe replaces it.
@@ -141,6 +144,26 @@ impl<'a> Run<'a> {
 
     fn scene(&self, probe: &Probe) -> Scene {
         Scene { place: Place::Cell, id: probe.id.to_owned(), fixtures: self.outside.fixtures.clone() }
+    }
+}
+
+/// What was made, and what was seen of it.
+struct Made {
+    controls: BTreeMap<String, Report>,
+    attempts: BTreeMap<String, Report>,
+    records: Vec<Seen>,
+    older: Option<PathBuf>,
+}
+
+impl Made {
+    fn service(&self, service: &Service) -> Judged {
+        let trace = Trace::of(&service.id, &self.records);
+        services::judge(service, self.controls.get(&service.id), self.attempts.get(&service.id), &trace)
+    }
+
+    fn probe(&self, probe: &Probe, scene: &Scene) -> Option<Judged> {
+        let trace = Trace::of(probe.id, &self.records);
+        Some(judge::judge(probe, self.controls.get(probe.id)?, self.attempts.get(probe.id), &trace, scene))
     }
 }
 

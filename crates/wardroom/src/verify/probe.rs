@@ -109,12 +109,12 @@ impl Probe {
         self.seconds = seconds;
         self
     }
+}
 
-    /// The line of attacks that the probe belongs to.
-    #[cfg(test)]
-    pub(crate) fn line(&self) -> &'static str {
-        self.id.split_once('.').map_or(self.id, |(line, _)| line)
-    }
+/// The number of the line of attacks that an id belongs to; 0 for a service.
+pub(crate) fn line_number(id: &str) -> u32 {
+    let digits: String = id.chars().skip(1).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
 }
 
 /// The groups of the table.

@@ -1,7 +1,5 @@
 //! Results for people and for programs.
 
-use std::fmt::Write;
-
 use serde_json::{Value, json};
 use wardroom_model::bytes::escape;
 use wardroom_model::exit::Exit;
@@ -166,8 +164,7 @@ fn cut(text: &str, room: usize) -> String {
         return text.to_owned();
     }
     let mut kept: String = text.chars().take(room.saturating_sub(1)).collect();
-    // Writing to a String cannot fail.
-    if kept.write_char('…').is_err() {}
+    kept.push('…');
     kept
 }
 

@@ -15,6 +15,7 @@ use wardroom_kernel::probe::bare::{self, Side};
 use wardroom_kernel::probe::process;
 use wardroom_model::exit::Exit;
 
+use super::attempt::in_passing;
 use super::fixtures::{self, Outside};
 use super::outcome::{Outcome, Report};
 use super::probe::{Control, Probe};
@@ -101,7 +102,7 @@ fn child(verb: &str, id: &str, fixtures: &str) -> io::Result<Output> {
     let mut child = again(["probe", verb, id])?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A process that was killed already reads nothing; its end says so below.
-        if stdin.write_all(fixtures.as_bytes()).is_err() {}
+        in_passing(stdin.write_all(fixtures.as_bytes()));
     }
     child.wait_with_output()
 }

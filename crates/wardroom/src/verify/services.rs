@@ -110,7 +110,9 @@ fn synthetic(host: &str, port: u16) -> Result<SocketAddr, String> {
     let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(u32::MAX);
     match address.ip() {
         IpAddr::V4(v4) if u32::from(v4) & mask == u32::from(network) & mask => Ok(address),
-        other => Err(format!("{host} resolves to {other}, which is no address of the gate's")),
+        other @ (IpAddr::V4(_) | IpAddr::V6(_)) => {
+            Err(format!("{host} resolves to {other}, which is no address of the gate's"))
+        }
     }
 }
 

@@ -79,14 +79,14 @@ fn streams(output: File) -> std::io::Result<[OwnedFd; 3]> {
 
 /// How many records the ledger has; none where there is no ledger yet.
 pub(super) fn size(agent: &AgentPlaces) -> Result<u64, Failure> {
-    if !agent.ledger.exists() {
-        return Ok(0);
-    }
     Ok(since(agent, 0)?.last().map_or(0, |seen| seen.sequence + 1))
 }
 
 /// The records from this one on, in their order.
 pub(super) fn since(agent: &AgentPlaces, from: u64) -> Result<Vec<Seen>, Failure> {
+    if !agent.ledger.exists() {
+        return Ok(Vec::new());
+    }
     let query = Query { from, ..Query::default() };
     let mut found = Vec::new();
     for record in records(&agent.ledger, query).context("the ledger cannot be read").or_exit(Exit::Ledger)? {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, waitpid};
 use wardroom_kernel::probe::process;
 
+use crate::verify::attempt::in_passing;
 use crate::verify::outcome::Outcome;
 use crate::verify::probe::Attempt::Run;
 use crate::verify::probe::Control::{Bare, Outside};
@@ -43,7 +44,7 @@ fn privileges(_: &Scene) -> Outcome {
     let field =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("missing").trim();
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
-        if field(set).trim_start_matches('0') != "" {
+        if !field(set).trim_start_matches('0').is_empty() {
             return Outcome::Succeeded(format!("{set} {}", field(set)));
         }
     }
@@ -133,9 +134,8 @@ fn processes(scene: &Scene) -> Outcome {
         }
     }
     for child in &children {
-        if kill_process(*child, Signal::KILL).is_ok()
-            && waitpid(Some(*child), rustix::process::WaitOptions::empty()).is_err()
-        {}
+        in_passing(kill_process(*child, Signal::KILL));
+        in_passing(waitpid(Some(*child), rustix::process::WaitOptions::empty()));
     }
     match refusal {
         Some(errno) => Outcome::Blocked(format!("after {} processes: {errno}", children.len())),
@@ -217,7 +217,7 @@ fn path(scene: &Scene) -> Outcome {
     for directory in directories {
         let planted = directory.join("wardroom-verify-c16");
         if fs::write(&planted, "").is_ok() {
-            if fs::remove_file(&planted).is_err() {}
+            in_passing(fs::remove_file(&planted));
             return Outcome::Succeeded(format!("{} is writable", directory.display()));
         }
     }
