@@ -281,6 +281,30 @@ fn an_exec_whose_path_is_changed_behind_the_guard_is_a_mismatch() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn an_image_that_makes_no_audited_call_is_seen_while_it_lives_or_missed_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    // No libc, and so no thread pointer to set. It sleeps one second and a half unless it has an argument.
+    let source = r#"
+        __asm__(".globl _start\n_start: mov (%rsp), %ebx\n cmp $1, %ebx\n jne 1f\n"
+                "push $500000000\n push $1\n mov %rsp, %rdi\n xor %esi, %esi\n mov $35, %eax\n syscall\n"
+                "1: mov $7, %edi\n mov $60, %eax\n syscall\n");"#;
+    let test = "an_image_that_makes_no_audited_call";
+    let Some(program) = compiled(test, dir.path(), source, &["-static", "-nostdlib"]) else { return };
+    let brief = watched(PLAIN, || command(&program).arg("brief").status().unwrap());
+    assert_eq!(brief.result.code(), Some(7));
+    let unseen = exits(&brief.events)[0].unseen.as_ref().unwrap();
+    assert_eq!(unseen.shown(), program.as_bytes());
+
+    let slow = watched(PLAIN, || command(&program).status().unwrap());
+    assert_eq!(images(&slow.events)[0].actor.program.path.shown(), program.as_bytes());
+    assert_eq!(exits(&slow.events)[0].unseen, None);
+
+    let ordinary = shell(PLAIN, "/bin/true; /bin/echo");
+    assert!(exits(&ordinary.events).iter().all(|exit| exit.unseen.is_none()), "{:?}", ordinary.events);
+}
+
+#[test]
 fn refused_calls_fail_with_their_errno_and_a_flood_is_counted_exactly() {
     let dir = tempfile::tempdir().unwrap();
     let source = r#"

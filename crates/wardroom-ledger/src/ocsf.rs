@@ -173,6 +173,7 @@ fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value
         Event::Exit(exit) => {
             out.insert("process".into(), process(&exit.actor));
             insert(out, "exit_code", exit.status.map(|status| json!(status)));
+            insert(unmapped, "image_never_seen", exit.unseen.as_ref().map(|path| json!(path.to_string())));
         }
         Event::File(FileAct { op, path, other, mode, .. }) => {
             out.insert("file".into(), file(path));

@@ -104,10 +104,12 @@ pub fn subject(event: &Event) -> String {
             None => "is the image that was loaded".to_owned(),
             Some(announced) => format!("was loaded, but {announced} was announced"),
         },
-        Event::Exit(exit) => match exit.status {
-            None => "ended".to_owned(),
-            Some(status) => format!("ended with status {status}"),
-        },
+        Event::Exit(exit) => {
+            let status = exit.status.map(|status| format!(" with status {status}")).unwrap_or_default();
+            let unseen = exit.unseen.as_ref();
+            let unseen = unseen.map(|path| format!(", and the image that it executed as {path} was never seen"));
+            format!("ended{status}{}", unseen.unwrap_or_default())
+        }
         Event::File(file) => match &file.other {
             None => format!("{} {}", file_word(file.op), file.path),
             Some(other) => format!("{} {} -> {other}", file_word(file.op), file.path),

@@ -300,6 +300,9 @@ pub struct ProcessExit {
     /// The wait status's exit code or 128 + signal; none where this kernel does not tell (before 6.15).
     #[n(1)]
     pub status: Option<u32>,
+    /// What it had announced to execute last, when it ended before anybody could see whether, or what, it did.
+    #[n(2)]
+    pub unseen: Option<Captured>,
 }
 
 /// What was done to a file.

@@ -37,9 +37,11 @@ pub(crate) fn cut(event: &Event) -> Event {
             inode,
             announced: announced.as_ref().map(shorter),
         }),
-        Event::Exit(ProcessExit { actor, status }) => {
-            Event::Exit(ProcessExit { actor: cut_actor(&actor), status })
-        }
+        Event::Exit(ProcessExit { actor, status, unseen }) => Event::Exit(ProcessExit {
+            actor: cut_actor(&actor),
+            status,
+            unseen: unseen.as_ref().map(shorter),
+        }),
         Event::File(FileAct { actor, op, path, other, mode, verdict }) => Event::File(FileAct {
             actor: cut_actor(&actor),
             op,

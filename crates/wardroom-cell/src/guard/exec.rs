@@ -16,7 +16,7 @@ use crate::announce::Announcement;
 
 use super::place::{AT_FDCWD, absolute, low};
 use super::processes::Process;
-use super::{Guard, Trouble};
+use super::{Guard, GuardError, Trouble};
 
 /// An exec on record whose image has not been seen yet.
 #[derive(Debug)]
@@ -26,6 +26,13 @@ pub(super) struct Announced {
     file: Expected,
     /// The image before it.
     before: Option<FileId>,
+}
+
+impl Announced {
+    /// What was announced.
+    pub(super) fn into_path(self) -> Captured {
+        self.path
+    }
 }
 
 /// What the kernel will load, if nobody changes anything.
@@ -104,7 +111,26 @@ impl Guard {
             return Ok(Reply::Errno(Errno::AGAIN)); // on record, and not continued
         }
         process.announced.push(announced);
+        self.refusals.set_timer_once()?;
         Ok(Reply::Continue)
+    }
+
+    /// Looks for images that made no call that the guard hears: a program without a libc need not make any.
+    pub(super) fn look_again(&mut self) -> Result<(), GuardError> {
+        for leader in self.processes.unseen() {
+            // Who is gone or cannot be read leaves it in the record of its end.
+            let Ok(image) = identity::file(leader, "exe") else { continue };
+            let Ok(process) = self.processes.of(leader) else { continue };
+            // One that still runs what it ran may be on its way: its exec has neither failed nor succeeded yet.
+            if process.announced.iter().all(|announced| announced.before == Some(image)) {
+                continue;
+            }
+            match self.settle(leader, false) {
+                Ok(()) | Err(Trouble::Gone | Trouble::Unreadable(_)) => {}
+                Err(Trouble::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// What the keeper asked init to start with this call, if that is what it is.

@@ -173,7 +173,10 @@ impl Guard {
         loop {
             match watch.wait()? {
                 Ready::Exits => self.settle_exits()?,
-                Ready::Timer => self.flush_refusals()?,
+                Ready::Timer => {
+                    self.flush_refusals()?;
+                    self.look_again()?;
+                }
                 Ready::Stop => {
                     // The keeper says so once the cell has ended: the last exits are there, and belong on record.
                     self.settle_exits()?;

@@ -17,6 +17,7 @@ use super::{Guard, GuardError, Trouble};
 #[derive(Debug)]
 pub(super) struct Refusals {
     timer: OwnedFd,
+    armed: bool,
     seen: BTreeMap<Key, Privilege>,
 }
 
@@ -30,7 +31,7 @@ impl Refusals {
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
         )
         .map_err(|errno| GuardError::Kernel { what: "making a timer", errno })?;
-        Ok(Self { timer, seen: BTreeMap::new() })
+        Ok(Self { timer, armed: false, seen: BTreeMap::new() })
     }
 
     /// Readable when counts are due.
@@ -38,7 +39,13 @@ impl Refusals {
         self.timer.as_fd()
     }
 
-    fn set_timer(&self, seconds: i64) -> Result<(), GuardError> {
+    /// Has the guard look again within a second.
+    pub(super) fn set_timer_once(&mut self) -> Result<(), GuardError> {
+        if self.armed { Ok(()) } else { self.set_timer(1) }
+    }
+
+    fn set_timer(&mut self, seconds: i64) -> Result<(), GuardError> {
+        self.armed = seconds != 0;
         let once = Itimerspec {
             it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: Timespec { tv_sec: seconds, tv_nsec: 0 },
@@ -76,9 +83,7 @@ impl Guard {
         if self.refusals.seen.len() >= MAX_SEEN {
             self.flush_refusals()?;
         }
-        if self.refusals.seen.is_empty() {
-            self.refusals.set_timer(1)?;
-        }
+        self.refusals.set_timer_once()?;
         refusal.count = 0;
         self.refusals.seen.insert(key, refusal);
         Ok(Reply::Errno(errno))

@@ -131,6 +131,11 @@ impl Processes {
             .map_err(|errno| GuardError::Kernel { what: "ending the watch of a process", errno })
     }
 
+    /// The leaders of those whose announced image has not been seen yet.
+    pub(super) fn unseen(&self) -> Vec<Pid> {
+        self.known.values().filter(|known| !known.announced.is_empty()).map(Process::leader).collect()
+    }
+
     /// The program a process runs now, as seen inside the cell.
     pub(super) fn program(&self, process: Pid) -> Result<Program, Trouble> {
         let path = match identity::link(process, "exe") {
@@ -218,7 +223,8 @@ impl Guard {
 
     fn record_exit(&mut self, process: Process, status: Option<u32>) -> Result<(), GuardError> {
         self.flush_refusals_of(process.actor.pid)?;
-        self.record(&Event::Exit(ProcessExit { actor: process.actor, status }))
+        let unseen = process.announced.into_iter().next_back().map(Announced::into_path);
+        self.record(&Event::Exit(ProcessExit { actor: process.actor, status, unseen }))
     }
 }
 
