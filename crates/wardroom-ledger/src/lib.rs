@@ -10,6 +10,7 @@ pub mod frame;
 pub mod index;
 pub mod layout;
 pub mod note;
+pub mod numbers;
 pub mod ocsf;
 pub mod origin;
 pub mod proof;

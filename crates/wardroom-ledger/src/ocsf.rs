@@ -8,9 +8,9 @@ use wardroom_model::event::{
 };
 use wardroom_model::{Captured, Event, Kind, Outcome, Verdict};
 
-use crate::facets;
 use crate::origin::Producer;
 use crate::record::Record;
+use crate::{facets, numbers};
 
 /// The record as one OCSF event. `origin` is the ledger's.
 #[must_use]
@@ -187,12 +187,20 @@ fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value
         }
         Event::Connection(connection) => insert_connection(out, unmapped, connection),
         Event::Name(NameQuery { name, rtype, count, .. }) => {
-            out.insert("query".into(), json!({ "hostname": text(name), "type": rtype.to_string() }));
+            out.insert(
+                "query".into(),
+                json!({ "hostname": text(name), "type": numbers::query_type(*rtype) }),
+            );
+            unmapped.insert("type_number".into(), json!(rtype));
             out.insert("count".into(), json!(count));
         }
         Event::Packet(Packet { protocol, destination, count, .. }) => {
             out.insert("dst_endpoint".into(), endpoint(destination));
-            out.insert("connection_info".into(), json!({ "protocol_num": protocol, "direction_id": 2 }));
+            let name = numbers::protocol(*protocol).to_lowercase();
+            out.insert(
+                "connection_info".into(),
+                json!({ "protocol_num": protocol, "protocol_name": name, "direction_id": 2 }),
+            );
             out.insert("count".into(), json!(count));
         }
         Event::Privilege(Privilege { call, arguments, detail, count, .. }) => {
@@ -224,7 +232,7 @@ fn insert_connection(
     out.insert("dst_endpoint".into(), destination);
     out.insert(
         "connection_info".into(),
-        json!({ "protocol_num": 6, "direction_id": 2, "uid": connection.id.to_string() }),
+        json!({ "protocol_num": 6, "protocol_name": "tcp", "direction_id": 2, "uid": connection.id.to_string() }),
     );
     if let ConnectionPhase::Ended(end) = &connection.phase {
         out.insert("traffic".into(), json!({ "bytes_out": end.sent, "bytes_in": end.received, "bytes": end.sent.saturating_add(end.received) }));

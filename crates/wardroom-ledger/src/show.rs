@@ -4,11 +4,13 @@
 use std::fmt::Write;
 
 use wardroom_model::bytes::escape;
-use wardroom_model::event::{ConnectionPhase, Event, FileOp, LedgerNote, Session, SocketOp, SocketTarget};
+use wardroom_model::event::{
+    ConnectionPhase, Event, FileOp, LedgerNote, Packet, Session, SocketOp, SocketTarget,
+};
 use wardroom_model::{Captured, Kind, Outcome};
 
-use crate::facets;
 use crate::record::Record;
+use crate::{facets, numbers};
 
 /// What a part of a line is, for whoever chooses colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,9 +131,11 @@ pub fn subject(event: &Event) -> String {
                 ),
             }
         }
-        Event::Name(query) => format!("{} (type {}){}", query.name, query.rtype, times(query.count)),
+        Event::Name(query) => {
+            format!("{} {}{}", numbers::query_type(query.rtype), query.name, times(query.count))
+        }
         Event::Packet(packet) => {
-            format!("protocol {} to {}{}", packet.protocol, packet.destination, times(packet.count))
+            format!("{} to {}{}", numbers::protocol(packet.protocol), place(packet), times(packet.count))
         }
         Event::Privilege(privilege) => {
             let detail = privilege.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
@@ -211,6 +215,12 @@ fn times(count: u64) -> String {
     if count == 1 { String::new() } else { format!(" × {count}") }
 }
 
+/// Where a packet was going. No port is shown where the protocol has none.
+fn place(packet: &Packet) -> String {
+    let destination = packet.destination;
+    if destination.port() == 0 { destination.ip().to_string() } else { destination.to_string() }
+}
+
 fn target(address: &SocketTarget) -> String {
     match address {
         SocketTarget::Inet(address) => address.to_string(),
@@ -247,5 +257,28 @@ fn socket_word(op: SocketOp) -> &'static str {
         SocketOp::Connect => "connect",
         SocketOp::Bind => "bind",
         SocketOp::SendTo => "send to",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wardroom_model::event::NameQuery;
+    use wardroom_model::{Reason, Verdict};
+
+    #[test]
+    fn questions_and_packets_are_told_in_words() {
+        let verdict = Verdict::refused(Reason::NoRoute);
+        let name = Captured::from("api.example.com");
+        let asked = |rtype| NameQuery { name: name.clone(), rtype, count: 1, verdict: verdict.clone() };
+        assert_eq!(subject(&Event::Name(asked(28))), "AAAA api.example.com");
+        assert_eq!(subject(&Event::Name(asked(65))), "HTTPS api.example.com");
+        let sent = |protocol, to: &str, count| {
+            let destination = to.parse().unwrap();
+            Event::Packet(Packet { protocol, destination, count, actor: None, verdict: verdict.clone() })
+        };
+        assert_eq!(subject(&sent(6, "1.2.3.4:80", 1)), "TCP to 1.2.3.4:80");
+        assert_eq!(subject(&sent(17, "[2001:db8::1]:53", 3)), "UDP to [2001:db8::1]:53 × 3");
+        assert_eq!(subject(&sent(58, "[2001:db8::1]:0", 1)), "ICMPv6 to 2001:db8::1");
     }
 }
