@@ -368,6 +368,8 @@ fn sockets_with_an_address_are_recorded_and_told_to_the_gate() {
     assert_eq!(seen.attributions.len(), 2);
     assert_eq!(seen.attributions[0].actor.pid, std::process::id());
     assert_ne!(seen.attributions[0].inode, seen.attributions[1].inode);
+    let told: Vec<_> = seen.attributions.iter().map(|told| (told.destination, told.protocol)).collect();
+    assert_eq!(told, [(seen.result, Some(6)), (seen.result, Some(17))]);
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
             Err(reached) => {
                 reset(&agent);
                 let verdict = Verdict::refused(Reason::LimitReached(reached.to_string()));
-                gate.recorder.packet(Target { protocol: TCP, destination: dialled }, verdict);
+                let target = Target { protocol: TCP, destination: dialled };
+                gate.recorder.packet(target, gate.actors.announced(target), verdict);
             }
         }
     }

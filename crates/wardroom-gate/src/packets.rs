@@ -97,7 +97,7 @@ fn note(gate: &Gate, report: &Report, next: &mut Option<u32>) {
         *next = Some(sequence.wrapping_add(1));
     }
     let target = report.packet.unwrap_or(UNREADABLE);
-    gate.recorder.packet(target, Verdict::refused(reason(target)));
+    gate.recorder.packet(target, gate.actors.announced(target), Verdict::refused(reason(target)));
 }
 
 fn reason(target: Target) -> Reason {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 use wardroom_kernel::nflog::Target;
-use wardroom_model::event::{NameQuery, Packet, Supervision};
+use wardroom_model::event::{Actor, NameQuery, Packet, Supervision};
 use wardroom_model::{Captured, Event, Outcome, Verdict};
 use wardroom_scribe::{Handoff, HandoffError, Receipt};
 
@@ -17,13 +17,15 @@ const NAME_BOUND: usize = 1_020;
 
 /// Name, type, and outcome: an answered name is never counted among the refused.
 type Question = (Captured, u16, Outcome);
+/// Where to, and who.
+type Refused = (Target, Option<Actor>);
 
 /// The gate's pen. Once a record could not be handed over, the gate is over: see [`Recorder::failure`].
 #[derive(Debug)]
 pub(crate) struct Recorder {
     handoff: Arc<Handoff>,
     names: RefCell<Tally<Question, Verdict>>,
-    packets: RefCell<Tally<Target, Verdict>>,
+    packets: RefCell<Tally<Refused, Verdict>>,
     lost: Cell<u64>,
     dirty: Notify,
     failed: RefCell<Option<HandoffError>>,
@@ -90,17 +92,22 @@ impl Recorder {
     }
 
     /// A packet that the firewall refused, or a connection refused at the door.
-    pub(crate) fn packet(&self, target: Target, verdict: Verdict) {
+    pub(crate) fn packet(&self, target: Target, actor: Option<Actor>, verdict: Verdict) {
         let any: IpAddr = match target.destination {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let coarse = Target { destination: SocketAddr::new(any, 0), ..target };
-        // 256 protocols, of two families: always room.
-        for (target, grain) in [(target, Grain::Fine), (coarse, Grain::All)] {
-            let sighting = self.packets.borrow_mut().see(target, grain, verdict.clone());
+        // In a flood of destinations: by program, then all together. 256 protocols, of two families: always room.
+        let grains = [
+            ((target, actor.clone()), Grain::Fine),
+            ((coarse, actor), Grain::Coarse),
+            ((coarse, None), Grain::All),
+        ];
+        for (refused, grain) in grains {
+            let sighting = self.packets.borrow_mut().see(refused.clone(), grain, verdict.clone());
             match sighting {
-                Sighting::First => return self.now(&Event::Packet(refused(target, 1, verdict))),
+                Sighting::First => return self.now(&Event::Packet(packet(refused, 1, verdict))),
                 Sighting::Counted => return self.dirty.notify_one(),
                 Sighting::TooMany => {}
             }
@@ -125,8 +132,8 @@ impl Recorder {
             self.now(&Event::Name(question(key, count, verdict)));
         }
         let packets = self.packets.borrow_mut().take();
-        for (target, count, verdict) in packets {
-            self.now(&Event::Packet(refused(target, count, verdict)));
+        for (refused, count, verdict) in packets {
+            self.now(&Event::Packet(packet(refused, count, verdict)));
         }
         let lost = self.lost.take();
         if lost > 0 {
@@ -149,7 +156,7 @@ fn question((name, rtype, _): Question, count: u64, verdict: Verdict) -> NameQue
     NameQuery { name, rtype, count, verdict }
 }
 
-fn refused(target: Target, count: u64, verdict: Verdict) -> Packet {
+fn packet((target, actor): Refused, count: u64, verdict: Verdict) -> Packet {
     let Target { protocol, destination } = target;
-    Packet { protocol, destination, count, actor: None, verdict }
+    Packet { protocol, destination, count, actor, verdict }
 }

@@ -19,7 +19,7 @@ use wardroom_kernel::hostnet;
 use wardroom_policy::Policy;
 use wardroom_scribe::{Handoff, HandoffError};
 
-use crate::attribution::Actors;
+use crate::attribution::{self, Actors};
 use crate::control::{self, Answer, Heard, Incoming};
 use crate::dial::Outside;
 use crate::gate::Gate;
@@ -126,6 +126,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
     let packets = Rc::new(Packets::new(nflog, (generation == 0).then_some(0)).map_err(GateError::Sockets)?);
     parts.spawn_local(packets::serve(Rc::clone(&gate), Rc::clone(&packets)));
+    parts.spawn_local(attribution::listen(Rc::clone(&gate)));
     parts.spawn_local(flush(Rc::clone(&gate)));
 
     control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;

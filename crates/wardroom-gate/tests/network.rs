@@ -21,7 +21,7 @@ use support::{Bench, Setup, echo, echo_at, name_server, policy, question, verdic
 use wardroom_gate::control::{Answer, receive, send_policy};
 use wardroom_kernel::hostnet;
 use wardroom_model::event::{Actor, ConnectionPhase, Program};
-use wardroom_model::{Attribution, Captured, Event, Outcome, Reason};
+use wardroom_model::{Captured, Event, Outcome, Reason};
 
 #[test]
 #[ignore = "the inside of the other tests"]
@@ -342,8 +342,7 @@ fn rules_for_programs_hold_only_for_who_the_guard_vouches_for() {
         let actor = Actor { pid: 7, program: Program { path: Captured::from(program), trusted } };
         let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
         if !program.is_empty() {
-            let message = minicbor::to_vec(Attribution { inode, actor: actor.clone() }).unwrap();
-            rustix::net::send(&bench.attribution, &message, rustix::net::SendFlags::empty()).unwrap();
+            bench.announce(inode, &actor, to, Some(6));
         }
         socket.connect(&to.into()).unwrap();
         let mut stream = std::net::TcpStream::from(socket);
@@ -352,6 +351,46 @@ fn rules_for_programs_hold_only_for_who_the_guard_vouches_for() {
         let expected = (!program.is_empty()).then_some(actor);
         bench.seen("the actor", |e| matches!(e, Event::Connection(c) if c.actor == expected));
         bench.forget();
+    }
+}
+
+#[test]
+fn a_refused_packet_is_recorded_with_the_program_that_announced_it() {
+    let Some(mut bench) = Bench::start("packets", &Setup::default()) else { return };
+    let actor = |pid, program: &str| {
+        let program = Program { path: Captured::from(program), trusted: true };
+        Actor { pid, program }
+    };
+    let (curl, dig) = (actor(7, "/usr/bin/curl"), actor(8, "/usr/bin/dig"));
+    let to: SocketAddr = "8.8.8.8:53".parse().unwrap();
+    bench.announce(1, &curl, "[::ffff:8.8.8.8]:53".parse().unwrap(), Some(6));
+    bench.announce(2, &dig, to, Some(17));
+    assert_eq!(bench.connect(to).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let udp: UdpSocket = bench.socket(Domain::IPV4, Type::DGRAM).into();
+    for _ in 0..3 {
+        drop(udp.send_to(b"x", to));
+    }
+    drop(udp.send_to(b"x", "8.8.4.4:53"));
+    let mut counts = std::collections::BTreeMap::new();
+    for event in bench.end() {
+        if let Event::Packet(p) = event {
+            let pid = p.actor.as_ref().map(|actor| actor.pid);
+            *counts.entry((p.protocol, p.destination, pid)).or_insert(0) += p.count;
+        }
+    }
+    let elsewhere = "8.8.4.4:53".parse().unwrap();
+    let expected = [((6, to, Some(7)), 1), ((17, elsewhere, None), 1), ((17, to, Some(8)), 3)];
+    assert_eq!(counts, expected.into());
+}
+
+#[test]
+fn what_nobody_waits_for_never_fills_the_guards_queue() {
+    let Some(bench) = Bench::start("queue", &Setup::default()) else { return };
+    let program = Program { path: Captured::from("/usr/bin/curl"), trusted: true };
+    let actor = Actor { pid: 7, program };
+    // More than the queue of a socket pair holds (212,992 bytes, at some 800 a message): sending blocks if nobody listens.
+    for inode in 0..2_000 {
+        bench.announce(inode, &actor, "127.0.0.1:3000".parse().unwrap(), Some(6));
     }
 }
 

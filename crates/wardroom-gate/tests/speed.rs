@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Type};
 use support::{Bench, Setup, serve_each};
+use wardroom_model::Captured;
 use wardroom_model::event::{Actor, Program};
-use wardroom_model::{Attribution, Captured};
 
 #[test]
 #[ignore = "the inside of the other tests"]
@@ -117,9 +117,7 @@ fn a_new_connection_against_a_direct_one() {
                 // As the guard does before it lets a connect go on.
                 let inode = rustix::fs::fstat(&socket).unwrap().st_ino;
                 let program = Program { path: Captured::from("/usr/bin/curl"), trusted: true };
-                let message =
-                    minicbor::to_vec(Attribution { inode, actor: Actor { pid: 7, program } }).unwrap();
-                rustix::net::send(&bench.attribution, &message, rustix::net::SendFlags::empty()).unwrap();
+                bench.announce(inode, &Actor { pid: 7, program }, to, Some(6));
             }
             let begun = Instant::now();
             socket.connect(&to.into()).unwrap();

@@ -34,6 +34,18 @@ pub fn descriptor(pid: Pid, fd: u32) -> Result<Vec<u8>> {
     link(pid, &format!("fd/{fd}"))
 }
 
+/// The name of the protocol that a socket of the process speaks, as `/proc/net/protocols` has it: `TCP`, `UDPv6`, `PING`, ...
+///
+/// # Errors
+/// No such descriptor or no socket, or as [`link`].
+pub fn socket_protocol(pid: Pid, fd: u32) -> Result<Vec<u8>> {
+    let path = format!("/proc/{}/fd/{fd}", pid.as_raw_nonzero());
+    let mut name = [0_u8; 32]; // `struct proto` has 32 bytes for it
+    let got = rustix::fs::getxattr(path, "system.sockprotoname", &mut name)?;
+    let name = name.get(..got).unwrap_or_default();
+    Ok(name.strip_suffix(b"\0").unwrap_or(name).to_vec())
+}
+
 /// The file behind a link under `/proc/PID`, such as `exe` or `fd/3`.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use crate::name::HostName;
 use crate::reason::{RuleRef, Verdict};
 
 /// The process behind an event.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Actor {
     /// Process id as the host sees it.
     #[n(0)]
@@ -20,7 +20,7 @@ pub struct Actor {
 }
 
 /// A program by its image.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Program {
     /// The image's path inside the cell.
     #[n(0)]

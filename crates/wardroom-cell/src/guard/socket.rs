@@ -61,7 +61,11 @@ impl Guard {
         };
         let actor = self.settled(call.thread)?.actor.clone();
         let to_gate = match (&target, op) {
-            (SocketTarget::Inet(_), SocketOp::Connect | SocketOp::SendTo) => socket_inode(call, low(fd)),
+            (SocketTarget::Inet(destination), SocketOp::Connect | SocketOp::SendTo) => {
+                let protocol = identity::socket_protocol(call.thread, low(fd)).ok();
+                let protocol = protocol.and_then(|name| protocol_number(&name));
+                socket_inode(call, low(fd)).map(|inode| (inode, *destination, protocol))
+            }
             _ => None,
         };
         let verdict = match trouble {
@@ -70,8 +74,8 @@ impl Guard {
         };
         let act = SocketAct { actor: actor.clone(), op, address: target, verdict };
         self.record_for(call, &Event::Socket(act))?;
-        if let Some(inode) = to_gate {
-            self.attribute(&Attribution { inode, actor })?;
+        if let Some((inode, destination, protocol)) = to_gate {
+            self.attribute(&Attribution { inode, actor, destination, protocol })?;
         }
         Ok(trouble.map_or(Reply::Continue, Reply::Errno))
     }
@@ -153,6 +157,21 @@ fn socket_inode(call: &Notification, fd: u32) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// The IP protocol number of a socket, by the kernel's name of what it speaks. None for a raw socket and the like, which may
+/// speak any.
+fn protocol_number(name: &[u8]) -> Option<u8> {
+    match name.strip_suffix(b"v6").unwrap_or(name) {
+        b"TCP" | b"MPTCP" => Some(6),
+        b"UDP" => Some(17),
+        b"UDP-Lite" | b"UDPLITE" => Some(136),
+        b"PING" if name == b"PING" => Some(1),
+        b"PING" => Some(58),
+        b"SCTP" => Some(132),
+        b"DCCP" => Some(33),
+        _ => None,
+    }
+}
+
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -164,6 +183,12 @@ const GATE_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn protocols_have_the_numbers_that_packets_carry() {
+        let names = [&b"TCP"[..], b"TCPv6", b"UDPv6", b"PING", b"PINGv6", b"RAW"];
+        assert_eq!(names.map(protocol_number), [Some(6), Some(6), Some(17), Some(1), Some(58), None]);
+    }
 
     #[test]
     fn addresses_are_read_by_their_family() {

@@ -28,8 +28,8 @@ use socket2::{Domain, Socket, Type};
 use wardroom_gate::control::{Answer, receive};
 use wardroom_gate::{GateSetup, Resolvers, serve};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
-use wardroom_model::event::{Connection, ConnectionPhase};
-use wardroom_model::{Event, Outcome, Reason, Verdict};
+use wardroom_model::event::{Actor, Connection, ConnectionPhase};
+use wardroom_model::{Attribution, Event, Outcome, Reason, Verdict};
 use wardroom_scribe::Handoff;
 
 const CELL: &str = "WARDROOM_TEST_CELL";
@@ -125,6 +125,13 @@ impl Bench {
         (&self.channel).write_all(request).unwrap();
         let [socket] = receive_fds(&self.channel);
         Socket::from(socket)
+    }
+
+    /// Says what the guard says before a call with an address goes on.
+    pub fn announce(&self, inode: u64, actor: &Actor, destination: SocketAddr, protocol: Option<u8>) {
+        let message = Attribution { inode, actor: actor.clone(), destination, protocol };
+        let bytes = minicbor::to_vec(message).unwrap();
+        rustix::net::send(&self.attribution, &bytes, SendFlags::empty()).unwrap();
     }
 
     /// Connects from inside, with 5 seconds of patience for every later step.
