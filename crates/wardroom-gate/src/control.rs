@@ -1,6 +1,6 @@
 //! The channel between keeper and gate: sequenced packets, each a number and its payload.
 //!
-//! The keeper sends policies, the gate says what is in force. There is no other command, and when the keeper's
+//! The keeper sends policies, the gate says what is in force; the keeper asks whether the gate lives. There is no other command, and when the keeper's
 //! end closes, the gate ends.
 
 use std::io;
@@ -14,9 +14,11 @@ const PART: usize = 32 * 1024;
 const LONGEST_POLICY: usize = 1024 * 1024;
 const MORE: u8 = 1;
 const LAST: u8 = 2;
+const PING: u8 = 3;
 const READY: u8 = 10;
 const IN_FORCE: u8 = 11;
 const NOT_A_POLICY: u8 = 12;
+const PONG: u8 = 13;
 
 /// What a gate says to its keeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Answer {
     PolicyInForce([u8; 32]),
     /// The text is no policy; the old one stays.
     PolicyRefused(String),
+    /// Its loop turns.
+    Pong,
 }
 
 /// Sends a new policy to a gate; its answer comes by [`receive`].
@@ -44,6 +48,15 @@ pub fn send_policy(control: impl AsFd, text: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks a gate whether it lives, without waiting; it says [`Answer::Pong`].
+///
+/// # Errors
+/// The gate is gone, or so far behind that its queue is full.
+pub fn send_ping(control: impl AsFd) -> io::Result<()> {
+    send(control, &[PING], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+    Ok(())
+}
+
 /// Waits for the gate's next answer. None when the gate has ended.
 ///
 /// # Errors
@@ -54,6 +67,7 @@ pub fn receive(control: impl AsFd) -> io::Result<Option<Answer>> {
     let answer = match buffer.get(..length).and_then(<[u8]>::split_first) {
         None => return Ok(None),
         Some((&READY, [])) => Some(Answer::Ready),
+        Some((&PONG, [])) => Some(Answer::Pong),
         Some((&IN_FORCE, digest)) => digest.try_into().ok().map(Answer::PolicyInForce),
         Some((&NOT_A_POLICY, why)) => Some(Answer::PolicyRefused(String::from_utf8_lossy(why).into_owned())),
         Some(_) => None,
@@ -65,6 +79,7 @@ pub fn receive(control: impl AsFd) -> io::Result<Option<Answer>> {
 pub(crate) fn answer(control: impl AsFd, answer: &Answer) -> io::Result<()> {
     match answer {
         Answer::Ready => packet(control, READY, &[]),
+        Answer::Pong => packet(control, PONG, &[]),
         Answer::PolicyInForce(digest) => packet(control, IN_FORCE, digest),
         Answer::PolicyRefused(why) => {
             let bytes = why.as_bytes();
@@ -89,6 +104,8 @@ pub(crate) enum Heard {
     Nothing,
     /// A policy's text.
     Policy(String),
+    /// A question whether it lives.
+    Ping,
     /// The keeper is gone.
     Closed,
 }
@@ -101,6 +118,9 @@ impl Incoming {
         let Some((kind, part)) = buffer.get(..length).and_then(<[u8]>::split_first) else {
             return Ok(Heard::Closed);
         };
+        if *kind == PING {
+            return Ok(Heard::Ping);
+        }
         if !matches!(*kind, MORE | LAST) || self.0.len() + part.len() > LONGEST_POLICY {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -127,10 +147,17 @@ mod tests {
         let mut incoming = Incoming::default();
         assert_eq!(incoming.hear(&gate).unwrap(), Heard::Nothing);
         assert_eq!(incoming.hear(&gate).unwrap(), Heard::Policy(text));
-        for said in [Answer::Ready, Answer::PolicyInForce([7; 32]), Answer::PolicyRefused("no".to_owned())] {
+        for said in [
+            Answer::Ready,
+            Answer::PolicyInForce([7; 32]),
+            Answer::PolicyRefused("no".to_owned()),
+            Answer::Pong,
+        ] {
             answer(&gate, &said).unwrap();
             assert_eq!(receive(&keeper).unwrap(), Some(said));
         }
+        send_ping(&keeper).unwrap();
+        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Ping);
         drop(keeper);
         assert_eq!(incoming.hear(&gate).unwrap(), Heard::Closed);
     }

@@ -166,6 +166,7 @@ async fn obey(gate: &Gate, control: OwnedFd, file: &str) -> io::Result<()> {
         match incoming.hear(&control) {
             Ok(Heard::Nothing) => {}
             Ok(Heard::Closed) => return Ok(()),
+            Ok(Heard::Ping) => control::answer(&control, &Answer::Pong)?,
             Ok(Heard::Policy(text)) => control::answer(&control, &replace(gate, file, &text))?,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(e) => return Err(e),

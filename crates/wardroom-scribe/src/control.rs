@@ -17,6 +17,9 @@ pub enum ToScribe {
     /// Take everything that is in the rings, sign, and end. The end of the connection means the same.
     #[n(0)]
     Finish,
+    /// Say [`FromScribe::Pong`].
+    #[n(1)]
+    Ping,
 }
 
 /// What the scribe says.
@@ -45,6 +48,9 @@ pub enum FromScribe {
         #[n(0)]
         records: u64,
     },
+    /// The process runs. Whether the disk does is another matter: see [`FromScribe::Trouble`].
+    #[n(4)]
+    Pong,
 }
 
 /// Longest message in bytes; a trouble's text is cut to fit.
@@ -93,10 +99,12 @@ impl Control {
         let (socket, finish) = (Arc::clone(&control.socket), Arc::clone(&control.finish));
         // 64 KiB: the thread has one buffer of 2 KiB on its stack.
         thread::Builder::new().name("control".to_owned()).stack_size(64 << 10).spawn(move || {
-            // Whatever is heard, or no longer heard, means: finish. There is nothing else to say to a scribe.
-            match hear::<ToScribe>(&*socket) {
-                Ok(Some(ToScribe::Finish)) | Ok(None) | Err(_) => ring::rouse(&finish),
+            // Whatever else is heard, or no longer heard, means: finish.
+            while let Ok(Some(ToScribe::Ping)) = hear(&*socket) {
+                // An answer that does not fit into the queue is not missed: there are others in it.
+                if say(&*socket, &FromScribe::Pong).is_err() {}
             }
+            ring::rouse(&finish);
         })?;
         Ok(control)
     }
@@ -114,9 +122,10 @@ impl Control {
     pub(crate) fn tell(&self, message: &FromScribe) {
         let message = match message {
             FromScribe::Trouble(text) => FromScribe::Trouble(text.chars().take(400).collect()),
-            other @ (FromScribe::Ready { .. } | FromScribe::Relieved | FromScribe::Finished { .. }) => {
-                other.clone()
-            }
+            other @ (FromScribe::Ready { .. }
+            | FromScribe::Relieved
+            | FromScribe::Pong
+            | FromScribe::Finished { .. }) => other.clone(),
         };
         if say(&*self.socket, &message).is_err() {
             // See above.

@@ -84,7 +84,7 @@ impl Gate {
         while processes::wait_readable(self.control(), deadline)? {
             match control::receive(self.control())? {
                 Some(Answer::Ready) => return Ok(()),
-                Some(Answer::PolicyInForce(_)) => {}
+                Some(Answer::PolicyInForce(_) | Answer::Pong) => {}
                 Some(Answer::PolicyRefused(why)) => anyhow::bail!("it refused the policy: {why}"),
                 None => anyhow::bail!("it ended at once (it says why above)"),
             }
@@ -122,6 +122,11 @@ impl Gate {
         let before = std::mem::replace(&mut self.helper, helper).bury();
         self.await_ready()?;
         Ok(before)
+    }
+
+    /// Ends it at once. The end of its socket follows.
+    pub(super) fn kill(&mut self) -> std::io::Result<()> {
+        self.helper.kill()
     }
 
     /// Has it record what is open, and end.

@@ -5,6 +5,7 @@ mod afterwards;
 mod facts;
 mod gate;
 mod guard;
+mod heartbeat;
 mod operator;
 mod play;
 mod policy_change;

@@ -63,6 +63,11 @@ impl Helper {
         Ok(())
     }
 
+    /// Ends it at once, also when it is frozen. It stays to be buried.
+    pub(super) fn kill(&mut self) -> std::io::Result<()> {
+        self.child.kill()
+    }
+
     /// Collects a helper whose control socket has closed, and says how it ended.
     pub(super) fn bury(mut self) -> String {
         // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.

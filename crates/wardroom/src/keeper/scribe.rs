@@ -89,7 +89,7 @@ impl Scribe {
             }
             match hear::<FromScribe>(self.control()).or_exit(Exit::Ledger)? {
                 Some(FromScribe::Ready { .. }) => return Ok(()),
-                Some(FromScribe::Relieved | FromScribe::Finished { .. }) => {}
+                Some(FromScribe::Relieved | FromScribe::Finished { .. } | FromScribe::Pong) => {}
                 Some(FromScribe::Trouble(what)) => return Err(Failure::new(Exit::Ledger, what)),
                 None => {
                     return Err(Failure::new(
@@ -134,6 +134,17 @@ impl Scribe {
     /// Refuses every further record.
     pub(super) fn give_up(&self) {
         self.rings.switches.iter().for_each(RingSwitch::close);
+    }
+
+    /// Whether the gate may be waiting for the ledger: what it handed over last is not taken yet.
+    pub(super) fn gate_waits(&self) -> bool {
+        let [_, gate] = &self.rings.switches;
+        gate.pending() > 0
+    }
+
+    /// Ends it at once. The end of its socket follows.
+    pub(super) fn kill(&mut self) -> std::io::Result<()> {
+        self.helper.kill()
     }
 
     /// Has it drain the rings, sign and end.

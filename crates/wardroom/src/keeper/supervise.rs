@@ -18,6 +18,7 @@ use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 use wardroom_scribe::control::{FromScribe, hear};
 
+use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
 use super::start::Crew;
@@ -39,6 +40,7 @@ pub(super) struct Run<'a> {
     pub(super) crew: Crew,
     pub(super) plan: &'a CellPlan,
     pub(super) main: SpawnId,
+    pub(super) heartbeats: Heartbeats,
     operators: Operators,
     policy: PolicyFile,
     signals: Vec<(Signal, UnixStream)>,
@@ -80,8 +82,18 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         terminal: on_terminal,
     };
     let main = crew.cell.spawn(spawn).or_exit(Exit::CannotContain)?;
-    let mut run =
-        Run { crew, plan, main, operators, policy, signals, stopping: None, trouble: None, outcome: None };
+    let mut run = Run {
+        crew,
+        plan,
+        main,
+        heartbeats: Heartbeats::new(),
+        operators,
+        policy,
+        signals,
+        stopping: None,
+        trouble: None,
+        outcome: None,
+    };
     let outcome = loop {
         run.turn()?;
         if let Some(outcome) = run.outcome.take() {
@@ -156,6 +168,7 @@ impl Run<'_> {
             }
         }
         self.check_deadlines();
+        self.check_heartbeats();
         Ok(())
     }
 
@@ -174,11 +187,9 @@ impl Run<'_> {
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
         let mut set: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let next = [self.stopping, self.trouble]
-            .into_iter()
-            .flatten()
-            .map(|deadline| deadline.left().unwrap_or_default())
-            .min();
+        let deadlines = [self.stopping, self.trouble].into_iter().flatten();
+        let next =
+            deadlines.chain(self.heartbeats.next()).map(|deadline| deadline.left().unwrap_or_default()).min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
         match poll(&mut set, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -220,6 +231,7 @@ impl Run<'_> {
     }
 
     fn hear_scribe(&mut self) {
+        self.heartbeats.scribe.heard();
         match hear::<FromScribe>(self.crew.scribe.control()) {
             Ok(Some(FromScribe::Trouble(what))) => {
                 screen::talk(&format!("wardroom: the ledger cannot be written, so the agent waits: {what}"));
@@ -229,7 +241,7 @@ impl Run<'_> {
                 screen::talk("wardroom: the ledger can be written again, and the agent goes on");
                 self.trouble = None;
             }
-            Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. })) => {}
+            Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. } | FromScribe::Pong)) => {}
             Ok(None) | Err(_) => match self.crew.scribe.replace() {
                 Ok(before) => self.note(
                     "scribe",
@@ -241,8 +253,9 @@ impl Run<'_> {
     }
 
     fn hear_gate(&mut self) {
+        self.heartbeats.gate.heard();
         match control::receive(self.crew.gate.control()) {
-            Ok(Some(Answer::Ready | Answer::PolicyInForce(_))) => {}
+            Ok(Some(Answer::Ready | Answer::Pong | Answer::PolicyInForce(_))) => {}
             Ok(Some(Answer::PolicyRefused(why))) => {
                 self.give_up(&format!("the gate refused a policy that is valid: {why}"));
             }
@@ -289,7 +302,7 @@ impl Run<'_> {
     }
 
     /// Records something about Wardroom's own processes. If even that fails, the run is over.
-    fn note(&mut self, process: &str, what: &str) {
+    pub(super) fn note(&mut self, process: &str, what: &str) {
         screen::talk(&format!("wardroom: the {process} {what}"));
         let event = Event::Supervision(Supervision { process: process.to_owned(), what: what.to_owned() });
         if let Err(error) = self.crew.handoff.record(&event) {
@@ -298,7 +311,7 @@ impl Run<'_> {
     }
 
     /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended.
-    fn give_up(&mut self, why: &str) {
+    pub(super) fn give_up(&mut self, why: &str) {
         if let Err(error) = self.crew.cell.freeze() {
             screen::talk(&format!("wardroom: the cell could not be frozen and is killed: {error}"));
         }
