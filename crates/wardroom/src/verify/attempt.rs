@@ -26,8 +26,8 @@ pub(crate) fn in_passing<T, E>(done: Result<T, E>) {
 pub(crate) fn make(attempt: Attempt, scene: &Scene) -> Outcome {
     match attempt {
         Attempt::Call(name) => call(name),
-        Attempt::Connect(address) => literal(address, |to| connect(scene, to)),
-        Attempt::Send(address) => literal(address, |to| send(scene, to)),
+        Attempt::Connect(address) => literal(scene, address, |to| connect(scene, to)),
+        Attempt::Send(address) => literal(scene, address, |to| send(scene, to)),
         Attempt::Ask(rtype) => dns::ask(scene, &scene.unknown_name(), rtype),
         Attempt::OpenToWrite(path) => {
             provide(scene, Path::new(path));
@@ -51,8 +51,11 @@ fn call(name: &str) -> Outcome {
     }
 }
 
-fn literal(text: &str, act: impl FnOnce(SocketAddr) -> Outcome) -> Outcome {
+fn literal(scene: &Scene, text: &str, act: impl FnOnce(SocketAddr) -> Outcome) -> Outcome {
     match text.parse() {
+        Ok(address) if scene.place == Place::Cell && scene.fixtures.policy.literals.contains(&address) => {
+            Outcome::Impossible(format!("the policy permits {address}"))
+        }
         Ok(address) => act(address),
         Err(_no_address) => Outcome::Impossible(format!("{text} is no address")),
     }

@@ -46,7 +46,7 @@ pub(crate) fn verify(places: &Places, asked: &cli::Verify) -> Done {
     let name = AgentName::parse(&asked.name).or_exit(Exit::Usage)?;
     let agent = places.agent(&name);
     let source = policy::load(&agent.policy)?;
-    let wanted = |id: &str| asked.only.as_deref().is_none_or(|only| id.starts_with(only));
+    let wanted = |id: &str| asked.only.as_deref().is_none_or(|only| probe::is_meant(id, only));
     let results = Run::prepare(places, &agent, &source)?.results(source, &wanted)?;
     if results.is_empty() {
         let only = asked.only.as_deref().unwrap_or_default();
@@ -176,6 +176,8 @@ fn facts(source: &Source) -> PolicyFacts {
     let isolation = source.policy.isolation();
     PolicyFacts {
         may_trace: isolation.trace_children,
+        audit_reads: source.policy.files().audit_reads,
+        literals: source.policy.network().literals(),
         tasks: isolation.tasks,
         memory: isolation.memory,
         descriptors: Some(DESCRIPTORS),

@@ -111,6 +111,12 @@ impl Probe {
     }
 }
 
+/// Whether an id is meant by what the operator asked for: `N2` means all of N2 and nothing of N20.
+pub(crate) fn is_meant(id: &str, only: &str) -> bool {
+    let number = only.ends_with(|c: char| c.is_ascii_digit()) && !only.contains('.');
+    id.strip_prefix(only).is_some_and(|rest| !(number && rest.starts_with(|c: char| c.is_ascii_digit())))
+}
+
 /// The number of the line of attacks that an id belongs to; 0 for a service.
 pub(crate) fn line_number(id: &str) -> u32 {
     let digits: String = id.chars().skip(1).take_while(char::is_ascii_digit).collect();
@@ -149,5 +155,18 @@ impl Layer {
             Self::Cell => "cell: nothing of the host is within reach",
             Self::Ledger => "ledger: the record holds",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_not_the_beginning_of_another() {
+        assert!(
+            is_meant("N2.literal-v4", "N2") && is_meant("N2.literal-v4", "N2.lit") && is_meant("N2.x", "N")
+        );
+        assert!(!is_meant("N20.narrowed", "N2") && !is_meant("C2.usr", "N2"));
     }
 }

@@ -70,11 +70,19 @@ fn row(judged: &Judged, style: Style) -> Vec<String> {
 
 /// Why, and by which record.
 fn evidence(judged: &Judged) -> String {
-    let because = clean(&judged.because);
+    let because = without_numbers(&clean(&judged.because));
     match (judged.finding, &judged.record) {
         (Finding::Pass, Some(record)) => format!("{} · {because}", clean(record)),
         (Finding::CouldNotTest, _) => format!("could not test: {because}"),
         (Finding::Pass | Finding::Fail, _) => because,
+    }
+}
+
+/// The library says every error twice: in words, and by its number.
+fn without_numbers(text: &str) -> String {
+    match text.split_once(" (os error ").map(|(before, after)| (before, after.split_once(')'))) {
+        Some((before, Some((_, after)))) => format!("{before}{after}"),
+        Some((_, None)) | None => text.to_owned(),
     }
 }
 

@@ -71,6 +71,10 @@ pub(crate) struct Fixtures {
 pub(crate) struct PolicyFacts {
     /// The agent may trace its own children.
     pub(crate) may_trace: bool,
+    /// Looks at sensitive names are recorded.
+    pub(crate) audit_reads: bool,
+    /// Literal addresses that it permits.
+    pub(crate) literals: Vec<SocketAddr>,
     /// The most processes and threads.
     pub(crate) tasks: Option<u64>,
     /// The most memory in bytes.

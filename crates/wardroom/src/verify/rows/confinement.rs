@@ -18,6 +18,8 @@ use crate::verify::probe::Expect::{Path as At, Privilege, Program};
 use crate::verify::probe::{Aim, Probe, probe};
 use crate::verify::scene::{Place, Scene};
 
+use super::processes::unless_permitted;
+
 const OWN_STATE: &str = "looking at its own state is no act; there is nothing to see";
 const LIMIT: &str = "the kernel's limit answers without a word; the program that met it is on record";
 
@@ -102,7 +104,9 @@ fn trace_init(scene: &Scene) -> Outcome {
         Place::Cell => Some(Pid::INIT),
         Place::Outside | Place::Bare => Pid::from_raw(scene.fixtures.victim),
     };
-    Outcome::of(target.ok_or(Errno::SRCH).and_then(process::attach), "it is traced")
+    unless_permitted(scene, || {
+        Outcome::of(target.ok_or(Errno::SRCH).and_then(process::attach), "it is traced")
+    })
 }
 
 fn init_root(scene: &Scene) -> Outcome {

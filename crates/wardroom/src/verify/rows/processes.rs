@@ -72,12 +72,22 @@ fn neighbour(scene: &Scene) -> rustix::io::Result<Pid> {
     }
 }
 
-/// Where the policy lets the agent trace its children, the calls are permitted and other walls decide.
-fn unless_permitted(scene: &Scene, act: impl FnOnce() -> Outcome) -> Outcome {
-    if scene.place == Place::Cell && scene.fixtures.policy.may_trace {
-        return Outcome::Impossible("the policy lets the agent trace its children".to_owned());
+/// Where the policy lets the agent trace its children, the calls are permitted and other walls decide: success is a
+/// failure all the same, and a refusal leaves no record to go by.
+pub(super) fn unless_permitted(scene: &Scene, act: impl FnOnce() -> Outcome) -> Outcome {
+    match act() {
+        Outcome::Blocked(why) if scene.place == Place::Cell && scene.fixtures.policy.may_trace => {
+            Outcome::Impossible(format!(
+                "the policy permits tracing one's own, so nothing is recorded: {why}"
+            ))
+        }
+        other @ (Outcome::Succeeded(_)
+        | Outcome::Reached(_)
+        | Outcome::Blocked(_)
+        | Outcome::Impossible(_)
+        | Outcome::Killed(_)
+        | Outcome::Hung) => other,
     }
-    act()
 }
 
 fn attach(scene: &Scene) -> Outcome {
@@ -85,7 +95,10 @@ fn attach(scene: &Scene) -> Outcome {
 }
 
 fn traceme(scene: &Scene) -> Outcome {
-    unless_permitted(scene, || attempt::make(Call("ptrace.traceme"), scene))
+    if scene.place == Place::Cell && scene.fixtures.policy.may_trace {
+        return Outcome::Impossible("the policy lets the agent trace its children".to_owned());
+    }
+    attempt::make(Call("ptrace.traceme"), scene)
 }
 
 fn read_memory(scene: &Scene) -> Outcome {
