@@ -67,6 +67,8 @@ pub(crate) fn serve(directory: &Path) -> Done {
     screen::data(&serde_json::to_string(&fixtures).or_exit(Exit::Internal)?);
     let mut rest = Vec::new();
     io::stdin().read_to_end(&mut rest).or_exit(Exit::Internal)?;
+    // Here as well as where we were started from, which may have been killed.
+    in_passing(fs::remove_dir_all(directory));
     Ok(0)
 }
 
