@@ -5,6 +5,7 @@
 //! which record was changed, and where those were changed as well, the checkpoints at the segments' ends tell
 //! between which two it happened.
 
+use std::cmp::Reverse;
 use std::fmt::{self, Display};
 
 use thiserror::Error;
@@ -147,7 +148,7 @@ impl Audit {
     /// when their size is reached.
     #[must_use]
     pub fn new(tree: Tree, mut due: Vec<Checkpoint>) -> Self {
-        due.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.size));
+        due.sort_by_key(|checkpoint| Reverse(checkpoint.size));
         let mut audit = Self { proven: tree.size(), tree, due, differs: None };
         audit.due.retain(|checkpoint| checkpoint.size >= audit.proven);
         audit

@@ -183,7 +183,7 @@ mod tests {
             tree.push(leaf(data), |level, hash| levels[usize::from(level)].push(hash));
         }
         let hex = |path: Option<Vec<Hash>>| -> Vec<String> {
-            path.unwrap().iter().map(|hash| hash.to_string().chars().take(8).collect::<String>()).collect()
+            path.unwrap().iter().map(|hash| hash.to_string().chars().take(8).collect()).collect()
         };
         assert_eq!(hex(inclusion(0, 8, &mut stored(&levels))), ["96a296d2", "5f083f0a", "6b47aaf2"]);
         assert_eq!(hex(inclusion(5, 8, &mut stored(&levels))), ["bc1a0643", "ca854ea1", "d37ee418"]);

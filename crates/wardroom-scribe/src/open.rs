@@ -53,7 +53,8 @@ pub(crate) fn open(place: Place, signer: Signer) -> Result<Opened, StoreError> {
     let Scan { tree, levels, done, .. } = scan;
     let store = Store { place, signer, tree, levels, segment, batch: Vec::new(), covered };
     store.hint(false)?;
-    Ok(Opened { store, unclean: !(fresh || peaceful && cut_bytes == 0), cut_bytes, done })
+    let expected = fresh || (peaceful && cut_bytes == 0);
+    Ok(Opened { store, unclean: !expected, cut_bytes, done })
 }
 
 /// Makes the file of a new segment, and makes its name last.
@@ -104,8 +105,10 @@ impl Scan {
         let known = checkpoint.and_then(|c| stored.tree(c.size).filter(|tree| tree.root() == c.root));
         if let (Some(tree), Some(first)) = (known, holding) {
             // After a clean end the hint saves reading that segment.
-            if let Some(hint) =
-                hint.filter(|hint| hint.clean && (hint.size, hint.segment) == (checkpoint_size, first))
+            let hint =
+                hint.filter(|hint| hint.clean && (hint.size, hint.segment) == (checkpoint_size, first));
+            if let Some(hint) = hint
+                && length_of(place, first)? >= hint.offset
             {
                 return Ok(scan(tree, (first, hint.offset)));
             }
@@ -183,6 +186,15 @@ impl Scan {
         let root =
             if self.tree.size() == checkpoint.size { Some(self.tree.root()) } else { self.at_checkpoint };
         if root == Some(checkpoint.root) { Ok(()) } else { Err(StoreError::OtherRoot) }
+    }
+}
+
+/// Bytes of a plain segment; of any other, none.
+fn length_of(place: &Place, first: u64) -> Result<u64, PlaceError> {
+    let name = layout::name(first, Part::Plain);
+    match place.readable(&name)? {
+        Some(file) => Ok(file.metadata().map_err(|source| place.io("examine", &name, source))?.len()),
+        None => Ok(0),
     }
 }
 

@@ -2,7 +2,9 @@
 //! once and in order.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
     reason = "a test may fail loudly, and starts its own processes"
 )]
@@ -38,7 +40,7 @@ fn as_a_child() {
     match role.as_str() {
         "scribe" => {
             let (setup, _ours) = setup(base, &[Producer::Keeper]);
-            let control = OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+            let control = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
             let keeping = Keeping { segment_bytes: 100_000, ..Keeping::default() };
             serve_keeping(ScribeSetup { control, ..setup }, keeping).unwrap();
         }
@@ -178,8 +180,7 @@ fn on_a_full_disk(base: &Path) {
     let scribe = thread::spawn(move || serve_keeping(setup, Keeping::default()));
     assert!(matches!(hear(&control), Ok(Some(FromScribe::Ready { .. }))));
     let handoff = attach(base, Producer::Keeper);
-    let first = handoff.record(&event("0")).unwrap();
-    drop(first);
+    let _receipt = handoff.record(&event("0")).unwrap();
     thread::sleep(Duration::from_millis(300));
     // Leave next to no room.
     let mut ballast = fs::File::create(base.join("ballast")).unwrap();

@@ -1,5 +1,5 @@
 //! A scribe in a thread, producers beside it, and what is on disk afterwards.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::panic, reason = "a test may fail loudly")]
 
 mod common;
 
@@ -8,10 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use common::{attach, event, start, verifier, written};
+use wardroom_kernel::ring::{self, Ring};
 use wardroom_ledger::{Finding, Query};
-use wardroom_model::event::{Event, LedgerNote};
+use wardroom_model::event::{Event, LedgerNote, Recovery};
 use wardroom_model::{Kind, RuleRef};
-use wardroom_scribe::{Keeping, Producer, Retention, export, records, verify};
+use wardroom_scribe::{
+    Keeping, Producer, Retention, RingSwitch, ScribeError, StoreError, create_ring, export, records, verify,
+};
 
 #[test]
 fn every_record_of_every_thread_is_stored_once_and_in_order() {
@@ -83,7 +86,7 @@ fn an_export_stands_for_itself() {
 fn what_is_retired_leaves_a_record_and_a_ledger_that_still_verifies() {
     let base = tempfile::tempdir().unwrap();
     let rule = Some(RuleRef { file: "agents/test.toml".into(), line: 7 });
-    let retention = Retention { most_bytes: Some(1), longest: None, rule: rule.clone() };
+    let retention = Retention { most_bytes: Some(1), longest: None, rule };
     let keeping = Keeping { segment_bytes: 20_000, retention };
     let ledger = base.path().join("ledger");
     let handoff = attach(base.path(), Producer::Keeper);
@@ -139,4 +142,95 @@ fn wait_for(condition: impl Fn() -> bool) {
         thread::sleep(Duration::from_millis(10));
     }
     panic!("it did not come to be");
+}
+
+#[test]
+fn eight_threads_and_every_one_of_their_records() {
+    let each: u64 = std::env::var("WARDROOM_LONG").map_or(5_000, |_| 125_000);
+    let base = tempfile::tempdir().unwrap();
+    let scribe = start(base.path(), &[Producer::Keeper], Keeping::default());
+    let handoff = attach(base.path(), Producer::Keeper);
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let handoff = &handoff;
+            scope.spawn(move || {
+                for n in 0..each {
+                    let _receipt = handoff.record(&event(&format!("{worker} {n}"))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(scribe.finish(), 8 * each);
+}
+
+#[test]
+fn a_gate_that_hands_over_nonsense_is_on_record_and_harms_nobody_else() {
+    let base = tempfile::tempdir().unwrap();
+    let ledger = base.path().join("ledger");
+    let nonsense = create_ring(&ledger, Producer::Gate).unwrap();
+    let mut gate = ring::Producer::new(Ring::open(&nonsense).unwrap());
+    for length in 1..100 {
+        assert!(gate.push(7, &vec![0xff; length]).unwrap());
+    }
+    let scribe = start(base.path(), &[Producer::Keeper, Producer::Gate], Keeping::default());
+    let keeper = attach(base.path(), Producer::Keeper);
+    let _receipt = keeper.record(&event("unharmed")).unwrap();
+    let _records = scribe.finish();
+    let all: Vec<Event> =
+        records(&ledger, Query::default()).unwrap().map(|record| record.unwrap().event.unwrap()).collect();
+    assert!(all.contains(&event("unharmed")));
+    assert!(
+        all.iter().any(|event| matches!(event, Event::Ledger(LedgerNote::Garbled { producer: 1, .. }))),
+        "{all:?}"
+    );
+    assert_eq!(verify(&ledger, &verifier(base.path()), None).unwrap().finding, Finding::Intact);
+}
+
+#[test]
+fn a_ledger_that_is_given_up_refuses_and_one_that_is_held_waits() {
+    let base = tempfile::tempdir().unwrap();
+    let ring = create_ring(&base.path().join("ledger"), Producer::Keeper).unwrap();
+    let switch = RingSwitch::new(&ring).unwrap();
+    let handoff = Arc::new(attach(base.path(), Producer::Keeper));
+    switch.hold();
+    let waiting = {
+        let handoff = Arc::clone(&handoff);
+        thread::spawn(move || handoff.record(&event("waits")).is_ok())
+    };
+    thread::sleep(Duration::from_millis(50));
+    assert!(!waiting.is_finished() && switch.pending() == 0);
+    switch.open();
+    assert!(waiting.join().unwrap() && switch.pending() > 0);
+    switch.close();
+    assert!(handoff.record(&event("too late")).is_err());
+}
+
+#[test]
+fn a_ledger_that_lost_signed_records_is_not_continued() {
+    let base = tempfile::tempdir().unwrap();
+    written(base.path(), 100, 1 << 20);
+    let segment = base.path().join("ledger").join("00000000000000000000.seg");
+    let length = std::fs::metadata(&segment).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 10).unwrap();
+    let refused = start(base.path(), &[Producer::Keeper], Keeping::default()).thread.join().unwrap();
+    assert!(
+        matches!(refused, Err(ScribeError::Store(StoreError::Shorter { found: 99, covered: 100 }))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn an_unclean_end_is_on_record_with_what_was_kept_and_cut() {
+    let base = tempfile::tempdir().unwrap();
+    written(base.path(), 100, 1 << 20);
+    let ledger = base.path().join("ledger");
+    let segment = ledger.join("00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes.extend_from_slice(b"half a record");
+    std::fs::write(&segment, bytes).unwrap();
+    assert_eq!(start(base.path(), &[Producer::Keeper], Keeping::default()).finish(), 101);
+    let last = records(&ledger, Query { from: 100, ..Query::default() }).unwrap().next().unwrap().unwrap();
+    let recovery = Recovery { kept: 100, cut_bytes: 13, from_handoff: 0 };
+    assert_eq!(last.event, Some(Event::Ledger(LedgerNote::Recovered(recovery))));
+    assert_eq!(std::fs::read(ledger.join("cut-00000000000000000100-0")).unwrap(), b"half a record");
 }

@@ -1,5 +1,13 @@
 //! Attack L1: whatever is changed in a ledger is found, and located.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::string_slice,
+    clippy::as_conversions,
+    reason = "a test may fail loudly"
+)]
 
 mod common;
 
@@ -209,7 +217,7 @@ fn an_older_copy_is_stale_and_another_history_is_tampered_given_a_checkpoint_kep
     let found = verify(&older, &original.verifier, Some(&kept)).unwrap().finding;
     assert!(matches!(found, Finding::Stale { kept: size, .. } if size == kept.size), "{found:?}");
     assert_eq!(original.find(&older), Finding::Intact);
-    let other = Checkpoint { root: tree::leaf(b"other"), size: 40, ..kept.clone() };
+    let other = Checkpoint { root: tree::leaf(b"other"), size: 40, ..kept };
     let found = verify(&ledger, &original.verifier, Some(&other)).unwrap().finding;
     assert!(matches!(found, Finding::Tampered(Fault { what: FaultKind::OtherHistory, .. })), "{found:?}");
     // Another key signed it: not this host's ledger.

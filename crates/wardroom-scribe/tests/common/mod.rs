@@ -1,5 +1,6 @@
 //! What the tests of the scribe share: a scribe in a thread and the keeper's end of its control connection.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
