@@ -1,0 +1,164 @@
+//! Golden pairs: a record in, its line and its OCSF object out.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use wardroom_ledger::show::{text, utc};
+use wardroom_ledger::{Head, Record, facets, ocsf};
+use wardroom_model::event::{
+    Actor, Connection, ConnectionEnd, Exec, FileAct, NameQuery, Privilege, Program,
+};
+use wardroom_model::{Captured, HostName, Outcome, Reason, RuleRef, Stamp, Verdict};
+
+fn record(event: Event) -> Record {
+    let stamp = Stamp { monotonic: 5_000_000_000, wall: 1_790_000_000_123_456_789 };
+    let outcome = facets::outcome(&event);
+    let kind = event.kind().number();
+    Record { head: Head { sequence: 7, stamp, kind, producer: 0, outcome, ring: 64 }, event: Some(event) }
+}
+
+fn actor() -> Actor {
+    Actor { pid: 42, program: Program { path: Captured::from("/usr/bin/curl"), trusted: true } }
+}
+
+fn connection(phase: ConnectionPhase) -> Event {
+    Event::Connection(Connection {
+        id: 3,
+        actor: Some(actor()),
+        host: Some(HostName::parse("api.example.com").unwrap()),
+        dialled: "198.18.0.1:443".parse().unwrap(),
+        phase,
+    })
+}
+
+fn golden(event: Event, line: &str, json: &str) {
+    let record = record(event);
+    assert_eq!(text(&record, utc), line);
+    let shown = ocsf::json(&record, "host/scout");
+    let mut wanted: serde_json::Value = serde_json::from_str(json).unwrap();
+    for (key, value) in [
+        ("time", serde_json::json!(1_790_000_000_123_u64)),
+        (
+            "metadata",
+            serde_json::json!({
+                "version": "1.3.0", "product": { "name": "Wardroom", "vendor_name": "Wardroom" },
+                "log_name": "host/scout", "sequence": 7, "uid": "host/scout/7",
+            }),
+        ),
+    ] {
+        wanted[key] = value;
+    }
+    let times = serde_json::json!({ "monotonic_ns": 5_000_000_000_u64, "wall_ns": 1_790_000_000_123_456_789_u64, "producer": "keeper" });
+    for (key, value) in times.as_object().unwrap() {
+        wanted["unmapped"][key] = value.clone();
+    }
+    assert_eq!(shown, wanted, "{shown:#}");
+}
+
+#[test]
+fn an_exec_is_shown_escaped_and_exported_as_process_activity() {
+    let exec = Exec {
+        actor: actor(),
+        path: Captured::from("/bin/sh"),
+        arguments: Captured::path(b"sh\0-c\0echo \x1b[2J\0"),
+        directory: Captured::from("/workspace"),
+        interpreter: None,
+        verdict: Verdict::observed(),
+    };
+    golden(
+        Event::Exec(exec),
+        "2026-09-21T14:13:20.123Z exec        seen    /usr/bin/curl[42] sh -c 'echo \\u{1b}[2J'",
+        r#"{"class_uid":1007,"class_name":"Process Activity","category_uid":1,"activity_id":1,"type_uid":100701,
+            "severity_id":1,"disposition_id":17,"disposition":"seen","status_id":1,
+            "status_detail":"recorded; the cell's walls decide",
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "process":{"cmd_line":"sh -c echo \\u{1b}[2J","file":{"name":"sh","path":"/bin/sh","type_id":1},
+            "working_directory":"/workspace"},"unmapped":{"kind":"exec"}}"#,
+    );
+}
+
+#[test]
+fn a_refused_connection_names_its_rule() {
+    let verdict = Verdict {
+        outcome: Outcome::Refused,
+        reason: Reason::PortNotNamed(443),
+        rule: Some(RuleRef { file: "scout.toml".into(), line: 12 }),
+    };
+    golden(
+        connection(ConnectionPhase::Decided(verdict)),
+        "2026-09-21T14:13:20.123Z net         refused /usr/bin/curl[42] connect api.example.com:443 \
+         (no rule permits port 443 of this host) [scout.toml:12]",
+        r#"{"class_uid":4001,"class_name":"Network Activity","category_uid":4,"activity_id":5,"type_uid":400105,
+            "severity_id":2,"disposition_id":2,"disposition":"refused","status_id":2,
+            "status_detail":"no rule permits port 443 of this host","firewall_rule":{"name":"scout.toml:12"},
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "dst_endpoint":{"ip":"198.18.0.1","port":443,"hostname":"api.example.com"},
+            "connection_info":{"protocol_num":6,"direction_id":2,"uid":"3"},"unmapped":{"kind":"net"}}"#,
+    );
+}
+
+#[test]
+fn the_end_of_a_connection_counts_its_bytes() {
+    let verdict = Verdict { outcome: Outcome::Allowed, reason: Reason::RulePermits, rule: None };
+    let end = ConnectionEnd {
+        remote: Some("203.0.113.9:443".parse().unwrap()),
+        sent: 10,
+        received: 20,
+        micros: 1_500_000,
+        verdict,
+    };
+    golden(
+        connection(ConnectionPhase::Ended(end)),
+        "2026-09-21T14:13:20.123Z net         allowed /usr/bin/curl[42] closed api.example.com:443, \
+         10 bytes out, 20 in, 1.500 s (a rule permits it)",
+        r#"{"class_uid":4001,"class_name":"Network Activity","category_uid":4,"activity_id":2,"type_uid":400102,
+            "severity_id":1,"disposition_id":1,"disposition":"allowed","status_id":1,"status_detail":"a rule permits it",
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "dst_endpoint":{"ip":"198.18.0.1","port":443,"hostname":"api.example.com"},
+            "connection_info":{"protocol_num":6,"direction_id":2,"uid":"3"},
+            "traffic":{"bytes_out":10,"bytes_in":20,"bytes":30},"duration":1500,
+            "unmapped":{"kind":"net","duration_us":1500000,"remote":{"ip":"203.0.113.9","port":443}}}"#,
+    );
+}
+
+#[test]
+fn files_names_and_privileges_have_their_classes() {
+    let refused = Verdict::refused(Reason::NoRule);
+    let file = Event::File(FileAct {
+        actor: actor(),
+        op: FileOp::Rename,
+        path: Captured::from("/a"),
+        other: Some(Captured::from("/b")),
+        mode: None,
+        verdict: Verdict::observed(),
+    });
+    let name = Event::Name(NameQuery {
+        name: Captured::from("evil.example\n"),
+        rtype: 1,
+        count: 3,
+        verdict: refused.clone(),
+    });
+    let privilege = Event::Privilege(Privilege {
+        actor: actor(),
+        call: "mount".into(),
+        arguments: [0; 6],
+        detail: None,
+        verdict: refused,
+        count: 1,
+    });
+    let shown = |event: &Event| {
+        let record = record(event.clone());
+        (ocsf::json(&record, "o")["type_uid"].as_u64().unwrap(), text(&record, |_| "T".into()))
+    };
+    assert_eq!(shown(&file), (100_105, "T file        seen    /usr/bin/curl[42] rename /a -> /b".into()));
+    let asked = "T dns         refused A evil.example\\u{a} × 3 (no rule permits it)";
+    assert_eq!(shown(&name), (400_301, asked.into()));
+    let tried = "T privilege   refused /usr/bin/curl[42] mount (no rule permits it)";
+    assert_eq!(shown(&privilege), (100_304, tried.into()));
+}
+
+#[test]
+fn what_this_version_cannot_read_is_said_to_be_so() {
+    let unreadable =
+        Record { event: None, ..record(connection(ConnectionPhase::Decided(Verdict::observed()))) };
+    assert!(text(&unreadable, utc).contains("cannot read"));
+    assert_eq!(ocsf::json(&unreadable, "o")["unmapped"]["undecodable"], true);
+}
