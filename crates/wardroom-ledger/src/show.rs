@@ -109,7 +109,8 @@ pub fn subject(event: &Event) -> String {
         Event::Exit(exit) => {
             let status = exit.status.map(|status| format!(" with status {status}")).unwrap_or_default();
             let unseen = exit.unseen.as_ref();
-            let unseen = unseen.map(|path| format!(", and the image that it executed as {path} was never seen"));
+            let unseen =
+                unseen.map(|path| format!(", and the image that it executed as {path} was never seen"));
             format!("ended{status}{}", unseen.unwrap_or_default())
         }
         Event::File(file) => match &file.other {

@@ -4,7 +4,8 @@
 use wardroom_ledger::show::{text, utc};
 use wardroom_ledger::{Head, Record, facets, ocsf};
 use wardroom_model::event::{
-    Actor, Connection, ConnectionEnd, Exec, FileAct, NameQuery, Privilege, Program,
+    Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, NameQuery, Privilege,
+    Program,
 };
 use wardroom_model::{Captured, HostName, Outcome, Reason, RuleRef, Stamp, Verdict};
 
@@ -91,7 +92,7 @@ fn a_refused_connection_names_its_rule() {
             "status_detail":"no rule permits port 443 of this host","firewall_rule":{"name":"scout.toml:12"},
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
             "dst_endpoint":{"ip":"198.18.0.1","port":443,"hostname":"api.example.com"},
-            "connection_info":{"protocol_num":6,"direction_id":2,"uid":"3"},"unmapped":{"kind":"net"}}"#,
+            "connection_info":{"protocol_name":"tcp","protocol_num":6,"direction_id":2,"uid":"3"},"unmapped":{"kind":"net"}}"#,
     );
 }
 
@@ -113,7 +114,7 @@ fn the_end_of_a_connection_counts_its_bytes() {
             "severity_id":1,"disposition_id":1,"disposition":"allowed","status_id":1,"status_detail":"a rule permits it",
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
             "dst_endpoint":{"ip":"198.18.0.1","port":443,"hostname":"api.example.com"},
-            "connection_info":{"protocol_num":6,"direction_id":2,"uid":"3"},
+            "connection_info":{"protocol_name":"tcp","protocol_num":6,"direction_id":2,"uid":"3"},
             "traffic":{"bytes_out":10,"bytes_in":20,"bytes":30},"duration":1500,
             "unmapped":{"kind":"net","duration_us":1500000,"remote":{"ip":"203.0.113.9","port":443}}}"#,
     );
