@@ -75,3 +75,25 @@ fn the_last_refused_packet_of_a_run_is_on_record_with_its_program() {
         assert!(line.is_some_and(|line| line.contains("bash[")), "{to} is missing in {packets}; {said:?}");
     }
 }
+
+#[test]
+fn a_policy_that_a_frozen_gate_does_not_take_is_in_force_with_the_next_one() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line =
+        "echo up > up; until [ -e go ]; do sleep 0.02; done; getent hosts late.test > found; : > after";
+    let first = stage.start("scout", line);
+    until("the start", || stage.workspace().join("up").exists());
+    let frozen = helper(&first, "gate").unwrap();
+    assert!(Command::new("kill").args(["-STOP", &frozen.to_string()]).status().unwrap().success());
+    // More than the queue between keeper and gate holds.
+    let long = "# a long remark\n".repeat(40_000);
+    let rule = "[[network.allow]]\nhost = \"late.test\"\nports = [80]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:1\"\n";
+    stage.agent("scout", &format!("{rule}{long}"));
+    until("another gate", || helper(&first, "gate").is_some_and(|other| other != frozen));
+    fs::write(stage.workspace().join("go"), "").unwrap();
+    let said = Said::from(first.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    let found = fs::read_to_string(stage.workspace().join("found")).unwrap();
+    assert!(found.contains("198.18."), "{found:?}; {said:?}");
+}

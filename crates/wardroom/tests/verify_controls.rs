@@ -63,7 +63,9 @@ fn every_control_works_for_whoever_runs_the_tests() {
 #[test]
 fn every_control_but_roots_works_for_an_ordinary_user() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: every_control_but_roots_works_for_an_ordinary_user: only root can become another");
+        eprintln!(
+            "SKIPPED: every_control_but_roots_works_for_an_ordinary_user: only root can become another"
+        );
         return;
     }
     let place = tempfile::tempdir().expect("a directory");

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use wardroom_gate::control::{self, Answer};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
 use wardroom_model::exit::Exit;
@@ -18,6 +19,8 @@ use crate::failure::{Failure, OrExit};
 
 /// How long a gate has to say that it serves. It takes some milliseconds; a machine under load takes longer.
 const STARTING: Duration = Duration::from_secs(30);
+/// How long a gate has to take a part of a policy from its queue, which it does at once unless it is frozen.
+const TAKING: Duration = Duration::from_secs(2);
 
 /// The gate's process, with all that it takes to start another.
 #[derive(Debug)]
@@ -100,8 +103,11 @@ impl Gate {
     /// Brings a policy into force: the firewall first stops what neither the old nor the new one permits.
     pub(super) fn enforce(&mut self, source: &Source) -> anyhow::Result<()> {
         cellnet::replace_literals(self.firewall.as_fd(), &source.policy.network().literals())?;
-        control::send_policy(self.control(), &source.text)?;
         self.text.clone_from(&source.text);
+        if control::send_policy(self.control(), &source.text).is_err() {
+            // One that does not take it ends, and its successor begins with it.
+            self.kill()?;
+        }
         Ok(())
     }
 
@@ -153,6 +159,7 @@ impl Start<'_> {
         let given = [theirs, self.ring, self.attribution].into_iter().chain(sockets);
         let descriptors: Vec<BorrowedFd<'_>> = given.map(AsFd::as_fd).collect();
         let generation = self.generation.to_string();
+        set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
         // The text goes as a file in memory: an argument would be seen in the process list, and has a bound.
         let policy = rustix::fs::memfd_create("policy", rustix::fs::MemfdFlags::CLOEXEC)?;
         std::io::Write::write_all(&mut std::fs::File::from(policy.try_clone()?), text.as_bytes())?;
