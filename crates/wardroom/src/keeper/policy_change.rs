@@ -43,8 +43,10 @@ impl PolicyFile {
 
     /// Reads the file again, and brings what it says into force if it is a policy.
     pub(super) fn reread(&mut self, crew: &mut Crew) {
-        let Some((file, watch)) = &self.watched else { return };
-        watch.drain();
+        let Some((file, watch)) = &mut self.watched else { return };
+        if !watch.changed() {
+            return;
+        }
         let read = policy_file::read(file);
         let text = read.as_ref().map_or_else(ToString::to_string, Clone::clone);
         if text == self.last {
