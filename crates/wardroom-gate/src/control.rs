@@ -1,12 +1,15 @@
 //! The channel between keeper and gate: sequenced packets, each a number and its payload.
 //!
-//! The keeper sends policies, the gate says what is in force; the keeper asks whether the gate lives. There is no other command, and when the keeper's
+//! The keeper sends the cell's sockets once and then policies, the gate says what is in force; the keeper asks whether the
+//! gate lives. There is no other command, and when the keeper's
 //! end closes, the gate ends.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use wardroom_kernel::cellnet::GateSockets;
+use wardroom_kernel::message;
 
 /// Bytes of policy text in one packet: well within the default send buffer of a Unix socket (212,992).
 const PART: usize = 32 * 1024;
@@ -15,6 +18,7 @@ const LONGEST_POLICY: usize = 1024 * 1024;
 const MORE: u8 = 1;
 const LAST: u8 = 2;
 const PING: u8 = 3;
+const SOCKETS: u8 = 4;
 const READY: u8 = 10;
 const IN_FORCE: u8 = 11;
 const NOT_A_POLICY: u8 = 12;
@@ -55,6 +59,26 @@ pub fn send_policy(control: impl AsFd, text: &str) -> io::Result<()> {
 pub fn send_ping(control: impl AsFd) -> io::Result<()> {
     send(control, &[PING], SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
     Ok(())
+}
+
+/// Sends the cell's sockets to a gate that was started without them.
+///
+/// # Errors
+/// The gate is gone.
+pub fn send_sockets(control: impl AsFd, sockets: &GateSockets) -> io::Result<()> {
+    let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
+    let descriptors: [BorrowedFd<'_>; 6] = [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag].map(AsFd::as_fd);
+    message::send(control, &[SOCKETS], &descriptors)
+}
+
+/// Waits for what [`send_sockets`] sends. None when the keeper is gone.
+pub(crate) fn await_sockets(control: impl AsFd) -> io::Result<Option<GateSockets>> {
+    let mut buffer = [0; 1];
+    let Some((_, descriptors)) = message::receive(control, &mut buffer)? else { return Ok(None) };
+    match (buffer, <[_; 6]>::try_from(descriptors)) {
+        ([SOCKETS], Ok(six)) => Ok(Some(GateSockets::from_fds(six))),
+        ([_], Ok(_) | Err(_)) => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 /// Waits for the gate's next answer. None when the gate has ended.

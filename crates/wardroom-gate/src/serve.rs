@@ -36,8 +36,9 @@ use crate::{gateway, packets, resolver};
 /// What a gate is started with.
 #[derive(Debug)]
 pub struct GateSetup {
-    /// The sockets inside the cell.
-    pub sockets: GateSockets,
+    /// The sockets inside the cell; without them, they are the first thing that comes over the control channel
+    /// ([`control::send_sockets`]), so that a gate can get ready while its cell is still built.
+    pub sockets: Option<GateSockets>,
     /// The way to the ledger.
     pub handoff: Arc<Handoff>,
     /// The channel to the keeper.
@@ -100,6 +101,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
     let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;
+    let Some(sockets) = sockets_of(sockets, &control).map_err(GateError::Control)? else { return Ok(()) };
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
     let gate = Rc::new(Gate {
         recorder: Recorder::new(handoff),
@@ -140,6 +142,14 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     packets.settle(&gate, &inside);
     gate.recorder.flush();
     ended
+}
+
+/// The sockets at hand, or the ones that the keeper sends. None when it is gone before it had any.
+fn sockets_of(given: Option<GateSockets>, control: &OwnedFd) -> io::Result<Option<GateSockets>> {
+    match given {
+        Some(sockets) => Ok(Some(sockets)),
+        None => control::await_sockets(control),
+    }
 }
 
 fn tcp(listener: OwnedFd) -> Result<TcpListener, GateError> {

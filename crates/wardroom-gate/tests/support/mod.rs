@@ -98,7 +98,7 @@ impl Bench {
             process = Some(spawn_gate(directory.path(), &policy_text, &theirs.collect::<Vec<_>>()));
         } else {
             let gate_setup = GateSetup {
-                sockets,
+                sockets: Some(sockets),
                 handoff: Arc::clone(&handoff),
                 control: gates_control,
                 attribution: Some(gates_attribution),
@@ -390,7 +390,7 @@ pub fn be_the_gate() {
     channel.read_to_string(&mut policy_text).unwrap();
     let begun = Instant::now();
     serve(GateSetup {
-        sockets: GateSockets::from_fds([s1, s2, s3, s4, s5, s6]),
+        sockets: Some(GateSockets::from_fds([s1, s2, s3, s4, s5, s6])),
         handoff: Arc::new(Handoff::in_memory()),
         control,
         attribution: Some(attribution),

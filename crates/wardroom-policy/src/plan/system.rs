@@ -112,7 +112,7 @@ pub(crate) fn normal(path: &Path) -> PathBuf {
 fn is_visible(goal: &Path, facts: &HostFacts) -> bool {
     let shown = |path: &PathBuf, entry: &Entry| {
         let real = matches!(entry, Entry::Directory | Entry::File);
-        real && is_wanted(path) && goal.starts_with(path)
+        real && goal.starts_with(path) && is_wanted(path)
     };
     facts.system.iter().any(|(path, entry)| shown(path, entry))
 }
@@ -124,11 +124,11 @@ pub(crate) fn is_system(path: &Path) -> bool {
 
 /// Facts may say more than was asked; only what is on the lists is used.
 fn is_wanted(path: &Path) -> bool {
-    let listed = SYSTEM.iter().any(|wanted| Path::new(wanted) == path);
-    listed
-        || path
-            .strip_prefix("/etc")
-            .is_ok_and(|name| ETC.iter().any(|wanted| Path::new(wanted) == name) || has_prefix(name))
+    // Compared as text in its plainest form: comparing paths part by part some thousand times took half a millisecond.
+    let plain: PathBuf = path.components().collect();
+    let Some(text) = plain.to_str() else { return false };
+    SYSTEM.contains(&text)
+        || text.strip_prefix("/etc/").is_some_and(|name| ETC.contains(&name) || has_prefix(Path::new(name)))
 }
 
 fn has_prefix(name: &Path) -> bool {

@@ -1,7 +1,7 @@
-//! The keeper's gate: the only way out of the cell. While there is none, nothing passes; it is started again with fresh
-//! addresses, so that what an earlier one gave out means nothing.
+//! The keeper's gate: the only way out of the cell. While there is none, or it does not serve yet, nothing passes; it is
+//! started again with fresh addresses, so that what an earlier one gave out means nothing.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,10 +22,23 @@ const STARTING: Duration = Duration::from_secs(30);
 /// How long a gate has to take a part of a policy from its queue, which it does at once unless it is frozen.
 const TAKING: Duration = Duration::from_secs(2);
 
+/// A gate's process that gets ready while its cell is built.
+#[derive(Debug)]
+pub(super) struct Early {
+    helper: Helper,
+    ring: OwnedFd,
+    attribution: OwnedFd,
+    file: String,
+    text: String,
+    id: Option<u32>,
+}
+
 /// The gate's process, with all that it takes to start another.
 #[derive(Debug)]
 pub(super) struct Gate {
     helper: Helper,
+    /// Until when it has to say that it serves; nothing once it has.
+    starting: Option<Deadline>,
     sockets: GateSockets,
     firewall: OwnedFd,
     ring: OwnedFd,
@@ -40,8 +53,6 @@ pub(super) struct Gate {
 /// What a gate is started with, besides its policy.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// The sockets inside the cell.
-    pub(super) sockets: CellSockets,
     /// Its ring.
     pub(super) ring: OwnedFd,
     /// Where the guard says who connects.
@@ -50,25 +61,26 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
 }
 
-impl Gate {
-    /// Starts it, without waiting for it.
+impl Early {
+    /// Starts it, without waiting for it. If it is dropped, the process finds its keeper gone, and ends.
     pub(super) fn start(parts: Parts, source: &Source) -> Result<Self, Failure> {
-        let Parts { sockets, ring, attribution, identity } = parts;
-        let (sockets, firewall) = sockets.split();
-        let (ours, theirs) = processes::pair().or_exit(Exit::Internal)?;
+        let Parts { ring, attribution, identity } = parts;
         let id = state::gate_id(identity);
-        let start = Start {
-            sockets: &sockets,
-            ring: &ring,
-            attribution: &attribution,
-            file: &source.shown(),
-            id,
-            generation: 0,
-        };
-        let helper = start.spawn(ours, &theirs, &source.text).or_exit(Exit::Supervision)?;
         let (file, text) = (source.shown(), source.text.clone());
-        Ok(Self {
+        let start = Start { ring: &ring, attribution: &attribution, file: &file, id, generation: 0 };
+        let helper = start.spawn(&text).or_exit(Exit::Supervision)?;
+        Ok(Self { helper, ring, attribution, file, text, id })
+    }
+
+    /// Gives it the cell's sockets, without waiting until it serves.
+    pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
+        let Self { helper, ring, attribution, file, text, id } = self;
+        let (sockets, firewall) = sockets.split();
+        // One that is gone shows when its answer is waited for.
+        if control::send_sockets(helper.control(), &sockets).is_err() {}
+        Ok(Gate {
             helper,
+            starting: Some(Deadline::after(STARTING)),
             sockets,
             firewall,
             ring,
@@ -80,19 +92,34 @@ impl Gate {
             restarts: Restarts::default(),
         })
     }
+}
 
+impl Gate {
     /// Waits until it serves.
-    pub(super) fn await_ready(&self) -> anyhow::Result<()> {
+    fn await_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Deadline::after(STARTING);
         while processes::wait_readable(self.control(), deadline)? {
             match control::receive(self.control())? {
-                Some(Answer::Ready) => return Ok(()),
+                Some(Answer::Ready) => {
+                    self.serves();
+                    return Ok(());
+                }
                 Some(Answer::PolicyInForce(_) | Answer::Pong) => {}
                 Some(Answer::PolicyRefused(why)) => anyhow::bail!("it refused the policy: {why}"),
                 None => anyhow::bail!("it ended at once (it says why above)"),
             }
         }
         anyhow::bail!("it did not serve within {} s", STARTING.as_secs())
+    }
+
+    /// It said that it serves.
+    pub(super) fn serves(&mut self) {
+        self.starting = None;
+    }
+
+    /// Until when it has to say that it serves; nothing once it has.
+    pub(super) fn starting(&self) -> Option<Deadline> {
+        self.starting
     }
 
     /// Where it is heard.
@@ -115,16 +142,15 @@ impl Gate {
     pub(super) fn replace(&mut self) -> anyhow::Result<String> {
         self.restarts.another()?;
         self.generation = self.generation.checked_add(1).context("too many gates in one session")?;
-        let (ours, theirs) = processes::pair()?;
         let start = Start {
-            sockets: &self.sockets,
             ring: &self.ring,
             attribution: &self.attribution,
             file: &self.file,
             id: self.id,
             generation: self.generation,
         };
-        let helper = start.spawn(ours, &theirs, &self.text)?;
+        let helper = start.spawn(&self.text)?;
+        control::send_sockets(helper.control(), &self.sockets)?;
         let before = std::mem::replace(&mut self.helper, helper).bury();
         self.await_ready()?;
         Ok(before)
@@ -135,6 +161,11 @@ impl Gate {
         self.helper.kill()
     }
 
+    /// Asks it to record what is open and to end, without waiting.
+    pub(super) fn dismiss(&self) -> anyhow::Result<()> {
+        self.helper.dismiss()
+    }
+
     /// Has it record what is open, and end.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         self.helper.finish().context("the gate did not end well")
@@ -143,7 +174,6 @@ impl Gate {
 
 /// One start of a gate.
 struct Start<'a> {
-    sockets: &'a GateSockets,
     ring: &'a OwnedFd,
     attribution: &'a OwnedFd,
     file: &'a str,
@@ -152,20 +182,16 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Starts the process. Its first message is the policy's text.
-    fn spawn(&self, ours: OwnedFd, theirs: &OwnedFd, text: &str) -> anyhow::Result<Helper> {
-        let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = self.sockets;
-        let sockets = [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag];
-        let given = [theirs, self.ring, self.attribution].into_iter().chain(sockets);
-        let descriptors: Vec<BorrowedFd<'_>> = given.map(AsFd::as_fd).collect();
+    /// Starts the process, which waits for the cell's sockets.
+    fn spawn(&self, text: &str) -> anyhow::Result<Helper> {
+        let (ours, theirs) = processes::pair()?;
         let generation = self.generation.to_string();
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
         // The text goes as a file in memory: an argument would be seen in the process list, and has a bound.
         let policy = rustix::fs::memfd_create("policy", rustix::fs::MemfdFlags::CLOEXEC)?;
         std::io::Write::write_all(&mut std::fs::File::from(policy.try_clone()?), text.as_bytes())?;
-        let all: Vec<BorrowedFd<'_>> = descriptors.into_iter().chain([policy.as_fd()]).collect();
-        debug_assert!(all.iter().all(|fd| fd.as_raw_fd() > 2), "standard streams are not for a role");
-        let child = roles::start("gate", &[self.file, &generation], &all, self.id)?;
+        let given = [&theirs, self.ring, self.attribution, &policy].map(AsFd::as_fd);
+        let child = roles::start("gate", &[self.file, &generation], &given, self.id)?;
         Ok(Helper::new(child, ours))
     }
 }

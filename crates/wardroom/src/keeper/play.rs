@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use wardroom_gate::{GateSetup, Resolvers};
-use wardroom_kernel::cellnet::GateSockets;
 use wardroom_kernel::process::inherited;
 use wardroom_model::exit::Exit;
 use wardroom_scribe::{Handoff, Producer, ScribeSetup};
@@ -46,15 +45,13 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `gate FILE GENERATION control ring attribution (six sockets) policy`
+/// `gate FILE GENERATION control ring attribution policy`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, generation, control, ring, attribution, sockets @ .., policy] = arguments else {
+    let [policy_file, generation, control, ring, attribution, policy] = arguments else {
         bail!("wrong number of arguments")
     };
-    let sockets = sockets.iter().map(|number| descriptor(number)).collect::<Result<Vec<_>, _>>()?;
-    let sockets: [OwnedFd; 6] = sockets.try_into().ok().context("wrong number of sockets")?;
     wardroom_gate::serve(GateSetup {
-        sockets: GateSockets::from_fds(sockets),
+        sockets: None,
         handoff: Arc::new(Handoff::attach(descriptor(ring)?, Producer::Gate)?),
         control: descriptor(control)?,
         attribution: Some(descriptor(attribution)?),

@@ -40,6 +40,11 @@ impl Helper {
         self.control.as_fd()
     }
 
+    /// Asks the helper to end, without waiting for it. What it says until then can still be heard.
+    pub(super) fn dismiss(&self) -> anyhow::Result<()> {
+        Ok(rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write)?)
+    }
+
     /// Closes the control socket, which asks the helper to end, and waits for it; kills one that does not.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         let Self { mut child, control } = self;

@@ -1,5 +1,5 @@
-//! Starting an agent's processes, in the order in which they need each other: the rings and the scribe, the cell, the
-//! gate, the guard. Whatever fails takes down what stands already, because each is owned by a value.
+//! Starting an agent's processes, in the order in which they need each other: the rings, the scribe and the gate's
+//! process, the cell, whose sockets the gate gets, the guard. Whatever fails takes down what stands already, because each is owned by a value.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use wardroom_model::plan::{CellPlan, Mount};
 use wardroom_scribe::{Handoff, Producer};
 
 use super::RunRequest;
-use super::gate::{Gate, Parts};
+use super::gate::{Early, Gate, Parts};
 use super::guard::GuardThread;
 use super::processes;
 use super::scribe::{Rings, Scribe};
@@ -46,16 +46,18 @@ pub(super) fn start(
     request: &RunRequest,
 ) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
+    let (to_gate, from_guard) = processes::pair().or_exit(Exit::Internal)?;
+    let gate = start_gate(&scribe, from_guard, plan, &request.source)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
-    let (to_gate, from_guard) = processes::pair().or_exit(Exit::Internal)?;
-    let gate = start_gate(&mut cell, &scribe, from_guard, plan, &request.source)?;
+    let sockets =
+        cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
+    // Not waited for: the cell's sockets exist, and until the gate serves nothing passes through them.
+    let gate = gate.serve(sockets)?;
     scribe.await_ready()?;
     let handoff = ring(&scribe)?;
     record_start(&handoff, plan, &cell, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
-    gate.await_ready()
-        .map_err(|error| Failure::new(Exit::Supervision, format!("the gate did not start: {error:#}")))?;
     Ok(Crew { cell, guard, gate, handoff, scribe })
 }
 
@@ -66,16 +68,13 @@ pub(super) fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
 }
 
 fn start_gate(
-    cell: &mut Cell,
     scribe: &Scribe,
     attribution: OwnedFd,
     plan: &CellPlan,
     source: &Source,
-) -> Result<Gate, Failure> {
-    let sockets =
-        cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
+) -> Result<Early, Failure> {
     let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
-    Gate::start(Parts { sockets, ring, attribution, identity: plan.identity }, source)
+    Early::start(Parts { ring, attribution, identity: plan.identity }, source)
 }
 
 fn start_guard(

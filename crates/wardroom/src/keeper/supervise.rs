@@ -187,7 +187,7 @@ impl Run<'_> {
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
         let mut set: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let deadlines = [self.stopping, self.trouble].into_iter().flatten();
+        let deadlines = [self.stopping, self.trouble, crew.gate.starting()].into_iter().flatten();
         let next =
             deadlines.chain(self.heartbeats.next()).map(|deadline| deadline.left().unwrap_or_default()).min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
@@ -255,9 +255,13 @@ impl Run<'_> {
     fn hear_gate(&mut self) {
         self.heartbeats.gate.heard();
         match control::receive(self.crew.gate.control()) {
-            Ok(Some(Answer::Ready | Answer::Pong | Answer::PolicyInForce(_))) => {}
+            Ok(Some(Answer::Ready)) => self.crew.gate.serves(),
+            Ok(Some(Answer::Pong | Answer::PolicyInForce(_))) => {}
             Ok(Some(Answer::PolicyRefused(why))) => {
                 self.give_up(&format!("the gate refused a policy that is valid: {why}"));
+            }
+            Ok(None) | Err(_) if self.crew.gate.starting().is_some() => {
+                self.give_up("the gate did not start (it says why above)");
             }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
                 Ok(before) => self.note(
@@ -295,6 +299,9 @@ impl Run<'_> {
         let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
         if over(self.stopping) && self.outcome.is_none() {
             self.finish(143, Some("the operator ended it".to_owned()), None);
+        }
+        if over(self.crew.gate.starting()) {
+            self.give_up("the gate did not serve in time");
         }
         if over(self.trouble) {
             self.give_up(&format!("the ledger could not be written for {} s", PATIENCE.as_secs()));
@@ -335,6 +342,7 @@ impl Run<'_> {
             problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
         };
         note("the cell", cell.end().map_err(Into::into));
+        note("the gate", gate.dismiss());
         note("the guard", guard.finish());
         note("the gate", gate.finish());
         let end =
