@@ -1,11 +1,22 @@
 //! System calls by name: the one place where names and numbers meet, so that the filter is a table of names and a
 //! record names the call. It never decides anything.
 
+use std::sync::LazyLock;
+
 /// The number of a system call on this architecture; none where it has no such call.
 #[must_use]
 pub fn number(name: &str) -> Option<u32> {
-    tables().find(|(known, _)| strip(known) == name).and_then(|(_, number)| u32::try_from(*number).ok())
+    let at = BY_NAME.binary_search_by_key(&name, |(known, _)| known).ok()?;
+    BY_NAME.get(at).map(|(_, number)| *number)
 }
+
+/// Every call by its name. A filter asks for some hundred names at each start.
+static BY_NAME: LazyLock<Vec<(&'static str, u32)>> = LazyLock::new(|| {
+    let known = |(name, number): &(&'static str, i64)| Some((strip(name), u32::try_from(*number).ok()?));
+    let mut all: Vec<_> = tables().filter_map(known).collect();
+    all.sort_unstable();
+    all
+});
 
 /// The name of a system call on this architecture.
 #[must_use]
