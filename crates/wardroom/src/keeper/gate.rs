@@ -76,8 +76,9 @@ impl Early {
     pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
         let Self { helper, ring, attribution, file, text, id } = self;
         let (sockets, firewall) = sockets.split();
-        // One that is gone shows when its answer is waited for.
-        if control::send_sockets(helper.control(), &sockets).is_err() {}
+        control::send_sockets(helper.control(), &sockets)
+            .context("the gate did not start (it says why above)")
+            .or_exit(Exit::Supervision)?;
         Ok(Gate {
             helper,
             starting: Some(Deadline::after(STARTING)),
@@ -162,8 +163,8 @@ impl Gate {
     }
 
     /// Asks it to record what is open and to end, without waiting.
-    pub(super) fn dismiss(&self) -> anyhow::Result<()> {
-        self.helper.dismiss()
+    pub(super) fn dismiss(&self) {
+        self.helper.dismiss();
     }
 
     /// Has it record what is open, and end.

@@ -40,18 +40,19 @@ impl Helper {
         self.control.as_fd()
     }
 
-    /// Asks the helper to end, without waiting for it. What it says until then can still be heard.
-    pub(super) fn dismiss(&self) -> anyhow::Result<()> {
-        Ok(rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write)?)
+    /// Asks the helper to end, without waiting for it: it hears that no more is coming. Our end stays open, so that a
+    /// last word of its does not fail; one that is gone already needs no asking.
+    pub(super) fn dismiss(&self) {
+        let _gone = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write);
     }
 
-    /// Closes the control socket, which asks the helper to end, and waits for it; kills one that does not.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        let Self { mut child, control } = self;
-        drop(control);
+    /// Asks the helper to end, and waits for it; kills one that does not.
+    pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.dismiss();
+        let child = &mut self.child;
         let deadline = Deadline::after(PATIENCE);
         let pidfd = rustix::process::pidfd_open(
-            rustix::process::Pid::from_child(&child),
+            rustix::process::Pid::from_child(child),
             rustix::process::PidfdFlags::empty(),
         )?;
         let ended = wait_readable(pidfd.as_fd(), deadline)?;

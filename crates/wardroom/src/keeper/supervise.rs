@@ -342,7 +342,7 @@ impl Run<'_> {
             problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
         };
         note("the cell", cell.end().map_err(Into::into));
-        note("the gate", gate.dismiss());
+        gate.dismiss();
         note("the guard", guard.finish());
         note("the gate", gate.finish());
         let end =
