@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test looks for one kind of record")]
 #![expect(clippy::indexing_slicing, reason = "a test's helpers fail by panicking")]
-#![expect(clippy::disallowed_methods, reason = "a test measures time and reads its environment")]
 #![expect(unreachable_pub, reason = "the bench is shared between test files")]
 
 mod support;

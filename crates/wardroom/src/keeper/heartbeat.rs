@@ -51,7 +51,7 @@ impl Heartbeat {
             return false;
         }
         // One that is gone closes its socket, and one whose queue is full does not answer: either way it will be noticed.
-        if ask().is_err() {}
+        let _noticed_otherwise = ask();
         self.patience.get_or_insert_with(|| Deadline::after(SILENCE));
         true
     }
@@ -78,10 +78,10 @@ impl Run<'_> {
     fn silent(&mut self, process: &str, killed: io::Result<()>) {
         match killed {
             Ok(()) => {
-                self.note(process, &format!("did not answer for {} s and was killed", SILENCE.as_secs()))
+                self.note(process, &format!("did not answer for {} s and was killed", SILENCE.as_secs()));
             }
             Err(error) => {
-                self.give_up(&format!("the {process} does not answer and cannot be killed: {error}"))
+                self.give_up(&format!("the {process} does not answer and cannot be killed: {error}"));
             }
         }
     }
