@@ -196,6 +196,19 @@ fn changes_to_files_are_recorded_in_order() {
 }
 
 #[test]
+fn a_file_that_is_opened_again_through_a_descriptor_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let seen = shell(PLAIN, &format!("echo > {at}/f; exec 3< {at}/f; echo more > /proc/self/fd/3"));
+    assert!(seen.result.status.success(), "{}", text(&seen.result));
+    let reopened = seen.events.iter().find_map(|event| match event {
+        Event::File(act) if act.path.shown() == b"/proc/self/fd/3" => act.other.clone(),
+        _ => None,
+    });
+    assert_eq!(reopened.unwrap().shown(), format!("{at}/f").as_bytes());
+}
+
+#[test]
 fn a_script_is_recorded_with_its_interpreter_and_runs_as_it() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("script");

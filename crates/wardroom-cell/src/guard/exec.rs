@@ -241,7 +241,7 @@ fn wanted(name: &str, call: &Notification) -> Result<Wanted, Trouble> {
 }
 
 /// A path that leads through the process's own links: `/proc/self/exe`, `/proc/self/fd/3`, `/dev/fd/3`.
-fn own_link(path: &[u8]) -> Option<String> {
+pub(super) fn own_link(path: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(path).ok()?;
     let link = ["/proc/self/", "/proc/thread-self/"].iter().find_map(|start| text.strip_prefix(start));
     let link = link.map(str::to_owned).or_else(|| Some(format!("fd/{}", text.strip_prefix("/dev/fd/")?)))?;

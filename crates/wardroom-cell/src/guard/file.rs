@@ -1,11 +1,13 @@
 //! Changes to the file system, and opens of sensitive paths: recorded as asked, then left to the walls.
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 use wardroom_kernel::notify::{Notification, Reply};
 use wardroom_kernel::{identity, remote};
 use wardroom_model::event::{FileAct, FileOp};
 use wardroom_model::{Captured, Event, Reason, Verdict};
 
+use super::exec::own_link;
 use super::place::{AT_FDCWD, absolute, low};
 use super::shape::{Act, Place, Shape};
 use super::{Guard, Trouble};
@@ -32,7 +34,8 @@ impl Guard {
         };
         match read(call, shape) {
             Ok(Said { meaning: Meaning { op, mode }, path, other }) => {
-                let sensitive = self.sensitive.contains(&path);
+                let sensitive = self.sensitive.contains(&path)
+                    || other.as_ref().is_some_and(|other| self.sensitive.contains(other));
                 let op = match op {
                     Some(op) => op,
                     None if sensitive => FileOp::ReadSensitive,
@@ -91,7 +94,15 @@ fn read(call: &Notification, shape: Shape) -> Result<Said, Trouble> {
         (None, _) => (Vec::new(), None),
     };
     let other = shape.other.zip(other).map(|(place, text)| resolve(place, text));
-    Ok(Said { meaning, path: resolve(shape.place, path), other })
+    let path = resolve(shape.place, path);
+    let other = other.or_else(|| behind(call.thread, &path));
+    Ok(Said { meaning, path, other })
+}
+
+/// What a path through one of the caller's own descriptors leads to: the file that a reopened one is.
+fn behind(thread: Pid, path: &[u8]) -> Option<Vec<u8>> {
+    let own = path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/");
+    identity::link(thread, &own.then(|| own_link(path)).flatten()?).ok()
 }
 
 /// What an open with these flags may do.

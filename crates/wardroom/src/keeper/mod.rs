@@ -25,7 +25,7 @@ use wardroom_model::exit::Exit;
 use wardroom_model::plan::Mount;
 
 use crate::commands::policy::Source;
-use crate::failure::{Done, Failure};
+use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
 use crate::screen;
 
@@ -72,6 +72,8 @@ pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
             format!("the policy asks for what is not yet supported:\n{}", what.join("\n")),
         ));
     }
+    // What a shell or a service manager left open is for none of the processes that are started from here.
+    wardroom_kernel::process::close_at_exec().or_exit(Exit::CannotContain)?;
     let name = policy.name().clone();
     let agent = places.agent(&name);
     let identity = state::prepare(places, &agent)?;
