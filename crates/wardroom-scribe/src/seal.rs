@@ -33,8 +33,11 @@ pub(crate) fn in_background(path: PathBuf, firsts: Vec<u64>) -> Option<JoinHandl
     thread::Builder::new().name("sealer".to_owned()).stack_size(256 << 10).spawn(work).ok()
 }
 
-/// Seals one segment.
-pub(crate) fn seal(place: &Place, first: u64) -> Result<(), SegmentError> {
+/// Seals one complete segment.
+///
+/// # Errors
+/// It cannot be read, does not end with a whole record, or the sealed file cannot be written. The plain file stays.
+pub fn seal(place: &Place, first: u64) -> Result<(), SegmentError> {
     let plain = layout::name(first, Part::Plain);
     let sealed = layout::name(first, Part::Sealed);
     if place.readable(&sealed)?.is_none() {

@@ -306,12 +306,12 @@ impl Scribe {
 
     fn watch_clocks(&mut self) -> Result<(), ScribeError> {
         let now = clock::now();
-        let step = drift(now).saturating_sub(drift(self.clocks));
+        let step = step_between(self.clocks, now);
         self.clocks = now;
-        if step.unsigned_abs() > CLOCK_STEP {
-            self.note(&Event::Ledger(LedgerNote::ClockStep { nanos: step }))?;
+        match step {
+            Some(nanos) => self.note(&Event::Ledger(LedgerNote::ClockStep { nanos })),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn note(&mut self, event: &Event) -> Result<(), ScribeError> {
@@ -366,6 +366,12 @@ fn stage(store: &mut Store, region: &Region, producer: Producer) -> Option<Strin
     (bad > 0).then(|| format!("{bad} messages that are no records, the first because {first_fault}"))
 }
 
+/// By how many nanoseconds the wall clock was set between two readings, where it was.
+fn step_between(before: Stamp, now: Stamp) -> Option<i64> {
+    let step = drift(now).saturating_sub(drift(before));
+    (step.unsigned_abs() > CLOCK_STEP).then_some(step)
+}
+
 /// Wall clock minus monotonic clock.
 fn drift(stamp: Stamp) -> i64 {
     let (wall, monotonic) = (i128::from(stamp.wall), i128::from(stamp.monotonic));
@@ -403,3 +409,19 @@ const CLOCK_STEP: u64 = 1_000_000_000;
 
 /// How long a producer that handed over nonsense is left alone, in nanoseconds.
 const PAUSE_AFTER_NONSENSE: u64 = 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed_in_both_directions_and_slewing_is_not() {
+        let before = Stamp { monotonic: 10_000_000_000, wall: 1_000_000_000_000 };
+        let after = |wall| step_between(before, Stamp { monotonic: 70_000_000_000, wall });
+        assert_eq!(after(1_060_000_000_000), None);
+        assert_eq!(after(1_060_030_000_000), None);
+        assert_eq!(after(1_055_000_000_000), Some(-5_000_000_000));
+        assert_eq!(after(4_660_000_000_000), Some(3_600_000_000_000));
+        assert_eq!(after(0), Some(-1_060_000_000_000));
+    }
+}
