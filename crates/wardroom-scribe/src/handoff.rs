@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -95,6 +95,29 @@ impl Handoff {
         }
     }
 
+    /// Hands one record over if that is possible within a moment; none where it is not: the scribe is down, or has no
+    /// room. For the keeper's own thread, which must not wait for a scribe that only it can replace.
+    ///
+    /// # Errors
+    /// As [`Handoff::record`].
+    pub fn offer(&self, event: &Event) -> Result<Option<Receipt>, HandoffError> {
+        let Way::Ring(desk) = &self.way else { return self.record(event).map(Some) };
+        for _ in 0..OFFERS {
+            match desk.try_lock() {
+                Ok(mut desk) => {
+                    desk.write(event)?;
+                    if let Some(receipt) = desk.push()? {
+                        return Ok(Some(receipt));
+                    }
+                }
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Poisoned(_)) => return Err(HandoffError::Closed),
+            }
+            std::thread::sleep(BETWEEN_OFFERS);
+        }
+        Ok(None)
+    }
+
     /// Takes what was recorded, for tests.
     #[must_use]
     pub fn taken(&self) -> Vec<Event> {
@@ -107,24 +130,35 @@ impl Handoff {
 
 impl Desk {
     fn place(&mut self, event: &Event) -> Result<Receipt, HandoffError> {
+        self.write(event)?;
+        loop {
+            if let Some(receipt) = self.push()? {
+                return Ok(receipt);
+            }
+            self.ring.wait_for_room(LOOK_AGAIN);
+        }
+    }
+
+    /// Writes the message, not yet into the ring.
+    fn write(&mut self, event: &Event) -> Result<(), HandoffError> {
         if !message::write(event, clock::now(), &mut self.buffer) {
             let cut = fit::cut(event);
             if !message::write(&cut, clock::now(), &mut self.buffer) {
                 return Err(HandoffError::TooLong);
             }
         }
-        loop {
-            match self.ring.state() {
-                State::Closed => return Err(HandoffError::Closed),
-                State::Held => {}
-                State::Open => {
-                    let check = message::check(self.ring.position(), &self.buffer);
-                    if self.ring.push(check, &self.buffer)? {
-                        return Ok(Receipt(()));
-                    }
-                }
+        Ok(())
+    }
+
+    /// Puts the written message into the ring, if there is room and the ring is open.
+    fn push(&mut self) -> Result<Option<Receipt>, HandoffError> {
+        match self.ring.state() {
+            State::Closed => Err(HandoffError::Closed),
+            State::Held => Ok(None),
+            State::Open => {
+                let check = message::check(self.ring.position(), &self.buffer);
+                Ok(self.ring.push(check, &self.buffer)?.then_some(Receipt(())))
             }
-            self.ring.wait_for_room(LOOK_AGAIN);
         }
     }
 }
@@ -134,6 +168,10 @@ fn lock<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, HandoffError> {
     mutex.lock().map_err(|_poisoned| HandoffError::Closed)
 }
 
+/// How often [`Handoff::offer`] tries. Another thread's record takes some microseconds, the scribe some milliseconds.
+const OFFERS: u32 = 50;
+/// How long it waits in between.
+const BETWEEN_OFFERS: Duration = Duration::from_millis(1);
 /// How long a waiting producer trusts that it will be woken. Wakes are never lost by design; this bounds the price
 /// of a consumer that dies between making room and saying so.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

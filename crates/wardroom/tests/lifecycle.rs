@@ -47,8 +47,9 @@ fn helper(keeper: &Child, role: &str) -> Option<u32> {
     })
 }
 
-fn kill(pid: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+/// Sends a signal; false when the process is gone already.
+fn kill(pid: u32, signal: &str) -> bool {
+    Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success()
 }
 
 fn verified(stage: &Stage) -> Said {
@@ -102,23 +103,21 @@ fn a_stopped_agent_is_asked_first_and_then_ended() {
 
 #[test]
 fn a_killed_scribe_is_replaced_and_nothing_is_lost() {
+    const FILES: usize = 4000;
     let stage = Stage::new();
     stage.agent("scout", "");
-    let first = waiting(
-        &stage,
-        "for i in $(seq 300); do : > /workspace/f$i; done; echo half > /workspace/half; for i in $(seq 301 600); do : > /workspace/f$i; done",
-    );
+    let first = waiting(&stage, &format!("for i in $(seq {FILES}); do : > /workspace/f$i; done"));
+    let mut killed = 0;
     for _ in 0..3 {
-        if let Some(scribe) = helper(&first, "scribe") {
-            kill(scribe, "-KILL");
-        }
-        std::thread::sleep(Duration::from_millis(30));
+        killed += usize::from(helper(&first, "scribe").is_some_and(|scribe| kill(scribe, "-KILL")));
+        std::thread::sleep(Duration::from_millis(20));
     }
     let said = Said::from(first.wait_with_output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
+    assert!(killed > 0, "no scribe was there to be killed");
     let files = log(&stage, &["--kind", "file", "--path", "/workspace"]);
-    let created: Vec<_> = files.lines().filter(|line| line.contains("create /workspace/f")).collect();
-    assert_eq!(created.len(), 600, "every create is on record exactly once");
+    let created = files.lines().filter(|line| line.contains("create /workspace/f")).count();
+    assert_eq!(created, FILES, "every create is on record exactly once");
     assert!(log(&stage, &["--kind", "supervision"]).contains("scribe"), "the failure is on record");
     assert_eq!(verified(&stage).code, 0, "{:?}", verified(&stage));
 }
@@ -132,7 +131,7 @@ fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
     let script =
         "until [ -e /workspace/go ]; do sleep 0.02; done; exec 3<>/dev/tcp/service.test/8080; cat <&3";
     let first = waiting(&stage, &format!("exec bash -c '{script}'"));
-    kill(helper(&first, "gate").unwrap(), "-KILL");
+    assert!(kill(helper(&first, "gate").unwrap(), "-KILL"));
     until("another gate", || log(&stage, &["--kind", "supervision"]).contains("gate"));
     go(&stage);
     let (mut peer, _) = service.accept().unwrap();

@@ -141,6 +141,7 @@ impl Gate {
 
     /// Starts another in its place, and says how the old one ended.
     pub(super) fn replace(&mut self) -> anyhow::Result<String> {
+        let before = self.helper.bury();
         self.restarts.another()?;
         self.generation = self.generation.checked_add(1).context("too many gates in one session")?;
         let start = Start {
@@ -150,9 +151,8 @@ impl Gate {
             id: self.id,
             generation: self.generation,
         };
-        let helper = start.spawn(&self.text)?;
-        control::send_sockets(helper.control(), &self.sockets)?;
-        let before = std::mem::replace(&mut self.helper, helper).bury();
+        self.helper = start.spawn(&self.text)?;
+        control::send_sockets(self.helper.control(), &self.sockets)?;
         self.await_ready()?;
         Ok(before)
     }

@@ -43,9 +43,14 @@ impl GuardThread {
         self.ended.as_fd()
     }
 
+    /// Asks it to stop, without waiting.
+    pub(super) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
     /// Stops it, and says how it ended. Once only.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
-        drop(self.stop.take());
+        self.stop();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(Ok(GuardEnd::CellEnded(_) | GuardEnd::Stopped(_)))) | None => Ok(()),
             Some(Ok(Err(error))) => Err(error.into()),

@@ -18,7 +18,7 @@ use wardroom_model::event::Operator;
 use wardroom_model::plan::CellPlan;
 
 use super::protocol::{Answer, Line, Request};
-use super::start::Crew;
+use super::start::{self, Crew};
 use super::supervise::environment;
 use crate::clock;
 use crate::places::AgentPlaces;
@@ -224,6 +224,5 @@ fn open_terminal(call: &Call, crew: &Crew) -> anyhow::Result<Pair> {
 /// Whatever an operator does with an agent is on its record first.
 fn record(crew: &Crew, uid: u32, action: &[u8]) -> anyhow::Result<()> {
     let action = Captured::cut(action, 16 * 1024);
-    let _receipt = crew.handoff.record(&Event::Operator(Operator { uid, action }))?;
-    Ok(())
+    start::record(&crew.handoff, &Event::Operator(Operator { uid, action }))
 }

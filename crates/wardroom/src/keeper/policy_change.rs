@@ -12,7 +12,7 @@ use wardroom_model::bytes::Captured;
 use wardroom_model::event::PolicyChange;
 
 use super::policy_file::{self, Watch};
-use super::start::{Crew, in_force};
+use super::start::{Crew, in_force, record};
 use crate::commands::policy::Source;
 use crate::screen;
 
@@ -68,7 +68,7 @@ impl PolicyFile {
 
     /// Recorded first, in force second.
     fn enforce(&self, crew: &mut Crew, source: &Source) -> anyhow::Result<()> {
-        let _receipt = crew.handoff.record(&Event::Policy(in_force(source)))?;
+        record(&crew.handoff, &Event::Policy(in_force(source)))?;
         crew.gate.enforce(source)?;
         screen::talk(&format!("wardroom: {} changed; its network rules are in force", source.shown()));
         if fixed(source) != self.built {
@@ -91,7 +91,7 @@ impl PolicyFile {
             text: None,
         };
         // A ledger that takes no more has been noticed elsewhere already, and ends the run.
-        let_go(crew.handoff.record(&Event::Policy(change)));
+        let_go(record(&crew.handoff, &Event::Policy(change)));
     }
 }
 

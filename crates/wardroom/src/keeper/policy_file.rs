@@ -99,10 +99,8 @@ fn look(path: &Path) -> Option<Look> {
 impl Watch {
     /// Watches a file. The first look answers, too: the file may have changed since it was read.
     pub(super) fn on(path: &Path) -> anyhow::Result<Self> {
-        let clock = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC.union(TimerfdFlags::NONBLOCK),
-        )?;
+        let clock =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC.union(TimerfdFlags::NONBLOCK))?;
         let every = Itimerspec { it_interval: LOOK, it_value: LOOK };
         timerfd_settime(&clock, TimerfdTimerFlags::empty(), &every)?;
         Ok(Self { path: path.to_owned(), clock, answered: None, found: None })

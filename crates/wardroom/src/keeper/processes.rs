@@ -75,7 +75,7 @@ impl Helper {
     }
 
     /// Collects a helper whose control socket has closed, and says how it ended.
-    pub(super) fn bury(mut self) -> String {
+    pub(super) fn bury(&mut self) -> String {
         // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.
         let_go(self.child.kill());
         self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 use wardroom_scribe::control::{FromScribe, hear};
@@ -17,6 +17,7 @@ use crate::clock::Deadline;
 use crate::failure::{Failure, OrExit};
 use crate::ledger_key::origin;
 use crate::places::{AgentPlaces, Places};
+use crate::screen;
 
 /// How long a scribe has to open its ledger. Opening reads one segment's tail at most: 64 MiB from a slow disk.
 const OPENING: Duration = Duration::from_secs(60);
@@ -115,18 +116,31 @@ impl Scribe {
     /// more, and so nothing audited happens any more.
     pub(super) fn replace(&mut self) -> anyhow::Result<String> {
         self.rings.switches.iter().for_each(RingSwitch::hold);
-        let restarted =
-            self.restarts.another().and_then(|()| spawn(&self.ledger, &self.keys, &self.origin, &self.rings));
-        match restarted {
-            Ok(helper) => {
-                let before = std::mem::replace(&mut self.helper, helper).bury();
-                self.await_ready().map_err(|failure| anyhow!("{failure}"))?;
+        // First the old one, which may be frozen and still hold the ledger's lock.
+        let before = self.helper.bury();
+        match self.start_again() {
+            Ok(()) => {
                 self.rings.switches.iter().for_each(RingSwitch::open);
                 Ok(before)
             }
             Err(error) => {
                 self.give_up();
                 Err(error)
+            }
+        }
+    }
+
+    /// Starts others until one has opened the ledger, or too many have failed.
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        loop {
+            self.restarts.another()?;
+            self.helper = spawn(&self.ledger, &self.keys, &self.origin, &self.rings)?;
+            match self.await_ready() {
+                Ok(()) => return Ok(()),
+                Err(failure) => screen::talk(&format!(
+                    "wardroom: another scribe failed at once ({}): {failure}",
+                    self.helper.bury()
+                )),
             }
         }
     }

@@ -21,7 +21,7 @@ use wardroom_scribe::control::{FromScribe, hear};
 use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
-use super::start::Crew;
+use super::start::{self, Crew};
 use super::terminal::{self, Relay};
 use super::{RunRequest, Streams};
 use crate::clock::Deadline;
@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     stopping: Option<Deadline>,
     trouble: Option<Deadline>,
     outcome: Option<Outcome>,
+    /// Records about Wardroom's own processes that the ledger has not taken yet.
+    notes: Vec<Event>,
 }
 
 /// How a run ended.
@@ -93,6 +95,7 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         stopping: None,
         trouble: None,
         outcome: None,
+        notes: Vec::new(),
     };
     let outcome = loop {
         run.turn()?;
@@ -169,6 +172,7 @@ impl Run<'_> {
         }
         self.check_deadlines();
         self.check_heartbeats();
+        self.record_notes();
         Ok(())
     }
 
@@ -304,16 +308,29 @@ impl Run<'_> {
             self.give_up("the gate did not serve in time");
         }
         if over(self.trouble) {
+            self.crew.scribe.give_up();
             self.give_up(&format!("the ledger could not be written for {} s", PATIENCE.as_secs()));
         }
     }
 
-    /// Records something about Wardroom's own processes. If even that fails, the run is over.
+    /// Says something about Wardroom's own processes, and has it recorded as soon as the ledger takes it.
     pub(super) fn note(&mut self, process: &str, what: &str) {
         screen::talk(&format!("wardroom: the {process} {what}"));
-        let event = Event::Supervision(Supervision { process: process.to_owned(), what: what.to_owned() });
-        if let Err(error) = self.crew.handoff.record(&event) {
-            self.give_up(&format!("a record could not be handed over: {error}"));
+        self.notes
+            .push(Event::Supervision(Supervision { process: process.to_owned(), what: what.to_owned() }));
+    }
+
+    /// Records what there is to note. While the ledger takes nothing, the notes wait, and the keeper goes on.
+    fn record_notes(&mut self) {
+        while let Some(event) = self.notes.first() {
+            match self.crew.handoff.offer(event) {
+                Ok(Some(_receipt)) => drop(self.notes.remove(0)),
+                Ok(None) => return,
+                Err(error) => {
+                    self.notes.clear();
+                    self.give_up(&format!("a record could not be handed over: {error}"));
+                }
+            }
         }
     }
 
@@ -333,8 +350,33 @@ impl Run<'_> {
         }
     }
 
+    /// Looks after the scribe until the guard has put its last record down, for which it may have to wait.
+    fn await_guard(&mut self) -> anyhow::Result<()> {
+        self.crew.guard.stop();
+        loop {
+            let sources = [self.crew.guard.ended(), self.crew.scribe.control()];
+            let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [guard, scribe] = set.map(|entry| !entry.revents().is_empty());
+            if scribe {
+                self.hear_scribe();
+            }
+            if guard {
+                self.record_notes();
+                return Ok(());
+            }
+            self.check_deadlines();
+            self.check_heartbeats();
+        }
+    }
+
     /// Ends cell, guard, gate and scribe, in this order, and says how it went.
-    fn end(self, outcome: Outcome) -> Done {
+    fn end(mut self, outcome: Outcome) -> Done {
+        self.crew.cell.kill().or_exit(Exit::Internal)?;
+        self.await_guard().or_exit(Exit::Internal)?;
         let Crew { cell, mut guard, gate, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
         let mut problems: Vec<String> = Vec::new();
@@ -347,7 +389,7 @@ impl Run<'_> {
         note("the gate", gate.finish());
         let end =
             Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
-        note("the last record", handoff.record(&end).map(drop).map_err(Into::into));
+        note("the last record", start::record(&handoff, &end));
         note("the ledger", scribe.finish());
         self.operators.farewell(outcome.status);
         if let Some(failure) = outcome.failure {
