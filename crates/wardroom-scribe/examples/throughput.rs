@@ -28,9 +28,9 @@ fn main() {
     let count = arguments.next().map(|text| text.parse().unwrap());
     let base = tempfile::tempdir_in(std::env::var("WARDROOM_BENCH_DIR").unwrap_or(".".into())).unwrap();
     if log {
-        ask(base.path(), count.unwrap_or(10_000_000))
+        ask(base.path(), count.unwrap_or(10_000_000));
     } else {
-        append(base.path(), count.unwrap_or(2_000_000))
+        append(base.path(), count.unwrap_or(2_000_000));
     }
 }
 

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
     clippy::print_stderr,
     reason = "tests drive the real binary, wait for it, and say what they could not try"
 )]

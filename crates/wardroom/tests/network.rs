@@ -1,10 +1,6 @@
 //! The network of a whole run: what is refused is on record with its program, and who watches it is watched.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and measures time"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test fails by panicking, and measures time")]
 
 mod common;
 

@@ -4,7 +4,9 @@
     dead_code,
     unreachable_pub,
     clippy::allow_attributes,
-    reason = "each test binary uses its own part of this module"
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of this module, which drives the real binary"
 )]
 
 use std::fs;
