@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
 
-/// Bytes of a [`Hash`].
+/// Bytes of a [`struct@Hash`].
 pub const HASH_BYTES: usize = 32;
 
 /// Height of a tile, from C2SP tlog-tiles: 256 hashes.
