@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod control;
+mod desks;
 pub mod export;
 mod fit;
 pub mod handoff;

@@ -1,6 +1,5 @@
 //! The scribe's loop: take what is in the rings, store it, give the room back, sign now and then.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,19 +8,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
-use wardroom_kernel::ring::{Bell, CAPACITY, Consumer, Region, Ring, RingError, wait_any};
+use wardroom_kernel::ring::{Bell, CAPACITY, Region, RingError, wait_any};
+use wardroom_ledger::Producer;
 use wardroom_ledger::layout::{self, Part};
-use wardroom_ledger::{Head, Producer};
 use wardroom_model::event::{LedgerNote, Recovery};
 use wardroom_model::{Event, Stamp};
 
 use crate::control::{Control, FromScribe};
+use crate::desks::{Desks, stage};
 use crate::key::{self, KeyError};
 use crate::open::{self, Opened};
 use crate::place::{Place, PlaceError};
 use crate::retire::{self, Retention};
 use crate::store::{SEGMENT_BYTES, Store, StoreError};
-use crate::{clock, message, seal, segment};
+use crate::{clock, seal, segment};
 
 /// What a scribe needs.
 #[derive(Debug)]
@@ -116,42 +116,6 @@ struct Scribe {
     sealer: Option<JoinHandle<()>>,
     clocks: Stamp,
     last_commit: u64,
-}
-
-/// The rings, and beside each what is known of its producer.
-struct Desks {
-    consumers: Vec<Consumer>,
-    producers: Vec<Desk>,
-}
-
-impl Desks {
-    fn open(rings: Vec<(Producer, OwnedFd)>, done: &BTreeMap<u8, u64>) -> Result<Self, RingError> {
-        let mut desks = Self { consumers: Vec::new(), producers: Vec::new() };
-        for (producer, fd) in rings {
-            desks.consumers.push(Consumer::new(Ring::open(&fd)?, done.get(&producer.number()).copied()));
-            desks.producers.push(Desk { producer, paused_until: 0 });
-        }
-        Ok(desks)
-    }
-
-    fn any_paused(&self, now: u64) -> bool {
-        self.producers.iter().any(|desk| desk.paused_until > now)
-    }
-}
-
-/// What is known of one producer.
-struct Desk {
-    producer: Producer,
-    /// Not to be drained before this time, because it handed over nonsense.
-    paused_until: u64,
-}
-
-/// Where a producer parses hostile bytes, its records are decoded in full before they are stored.
-fn is_exposed(producer: Producer) -> bool {
-    match producer {
-        Producer::Gate => true,
-        Producer::Keeper | Producer::Operator | Producer::Scribe => false,
-    }
 }
 
 impl Scribe {
@@ -335,35 +299,6 @@ impl Scribe {
         }
         Ok(())
     }
-}
-
-/// Stages the records of a region; says what was no record, if anything.
-fn stage(store: &mut Store, region: &Region, producer: Producer) -> Option<String> {
-    let (mut bad, mut first_fault) = (0_u64, "");
-    for found in region.messages() {
-        let staged = match found {
-            Err(_rest) => Err("the ring's framing is broken"),
-            Ok(found) if message::check(found.start, found.bytes) != found.check => {
-                Err("the check does not match")
-            }
-            Ok(found) => message::read(found.bytes, is_exposed(producer)).and_then(|message| {
-                let head = Head {
-                    sequence: 0,
-                    stamp: message.stamp,
-                    kind: message.kind,
-                    producer: producer.number(),
-                    outcome: message.outcome,
-                    ring: found.end,
-                };
-                store.stage(head, message.payload).map_err(|_fault| "too long for a frame")
-            }),
-        };
-        if let Err(fault) = staged {
-            first_fault = if bad == 0 { fault } else { first_fault };
-            bad += 1;
-        }
-    }
-    (bad > 0).then(|| format!("{bad} messages that are no records, the first because {first_fault}"))
 }
 
 /// By how many nanoseconds the wall clock was set between two readings, where it was.
