@@ -1,6 +1,7 @@
 //! The process that owns a ledger, and the ring through which records reach it.
 
 pub mod clock;
+mod confine;
 pub mod control;
 mod desks;
 pub mod export;
@@ -21,6 +22,7 @@ pub mod serve;
 mod store;
 pub mod verify;
 
+pub use confine::ConfineError;
 pub use control::{FromScribe, ToScribe, hear, say};
 pub use export::{ExportError, export, export_lines};
 pub use handoff::{Handoff, HandoffError, Receipt, RingSwitch};

@@ -14,6 +14,7 @@ use wardroom_ledger::layout::{self, Part};
 use wardroom_model::event::{LedgerNote, Recovery};
 use wardroom_model::{Event, Stamp};
 
+use crate::confine::{self, ConfineError};
 use crate::control::{Control, FromScribe};
 use crate::desks::{Desks, stage};
 use crate::key::{self, KeyError};
@@ -41,6 +42,9 @@ pub struct ScribeSetup {
 /// Why a scribe ended other than by being told to.
 #[derive(Debug, Error)]
 pub enum ScribeError {
+    /// It could not give up what it does not need.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The ledger's directory.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -76,11 +80,13 @@ impl Default for Keeping {
     }
 }
 
-/// Runs the scribe until the keeper says so, or is gone. Nothing is ever retired.
+/// Confines this process to the two directories, and runs the scribe until the keeper says so, or is gone. Nothing is
+/// ever retired.
 ///
 /// # Errors
 /// As [`serve_keeping`].
 pub fn serve(setup: ScribeSetup) -> Result<(), ScribeError> {
+    confine::confine(&[Place::open_or_create(&setup.ledger_dir)?, Place::open_or_create(&setup.key_dir)?])?;
     serve_keeping(setup, Keeping::default())
 }
 
