@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{FileType, MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::termios::Winsize;
@@ -197,9 +197,11 @@ impl Cell {
     /// Starts a program under the walls of the cell.
     ///
     /// # Errors
-    /// When the cell is gone. That the program could not be started is told by [`CellEvent::SpawnFailed`].
+    /// When the cell is gone, or a stream is a directory. That the program could not be started is told by
+    /// [`CellEvent::SpawnFailed`].
     pub fn spawn(&mut self, spawn: Spawn) -> io::Result<SpawnId> {
         let Spawn { argv, env, directory, stdio, terminal } = spawn;
+        stdio.iter().try_for_each(is_a_stream)?;
         self.last += 1;
         self.announcements.add(self.last, Announcement { argv: argv.clone(), directory: directory.clone() });
         let program = Program {
@@ -315,6 +317,33 @@ impl Cell {
         match self.cgroup.take() {
             Some(cgroup) => cgroup.remove(),
             None => Ok(()),
+        }
+    }
+}
+
+/// A directory of the host's leads out of the cell: its names can be listed, and the sockets beneath it connected to. A
+/// block device is a file system as a whole.
+fn is_a_stream(stdio: &OwnedFd) -> io::Result<()> {
+    match FileType::from_raw_mode(rustix::fs::fstat(stdio)?.st_mode) {
+        FileType::RegularFile | FileType::Fifo | FileType::Socket | FileType::CharacterDevice => Ok(()),
+        FileType::Directory | FileType::BlockDevice | FileType::Symlink | FileType::Unknown => {
+            Err(io::Error::other(
+                "standard input and output may be a file, a pipe, a socket or a terminal, and nothing else",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_no_stream() {
+        let open = |path: &str| OwnedFd::from(std::fs::File::open(path).unwrap());
+        assert!(is_a_stream(&open("/")).is_err());
+        for stream in ["/dev/null", "/proc/self/exe"] {
+            assert!(is_a_stream(&open(stream)).is_ok(), "{stream}");
         }
     }
 }
