@@ -34,7 +34,7 @@ use privilege::Refusals;
 use processes::Processes;
 use shape::Shape;
 use socket::Gate;
-use watch::{Ready, Watch};
+use watch::Ready;
 
 /// What a guard is made from.
 #[derive(Debug)]
@@ -169,9 +169,8 @@ impl Guard {
     /// # Errors
     /// The ledger or the listener failed. Every call that is asked about fails from then on.
     pub fn run(mut self, stop: BorrowedFd<'_>) -> Result<GuardEnd, GuardError> {
-        let watch = Watch::new(&self.listener, &self.processes, &self.refusals, stop)?;
         loop {
-            match watch.wait()? {
+            match watch::wait(&self.listener, &self.processes, &self.refusals, stop)? {
                 Ready::Exits => self.settle_exits()?,
                 Ready::Timer => {
                     self.flush_refusals()?;

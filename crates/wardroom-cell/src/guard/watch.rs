@@ -1,9 +1,12 @@
 //! What the guard waits for, in one place: a call, a timer, processes that ended, the end.
+//!
+//! By `poll(2)` and not by epoll: the kernel's synchronous wake-up of a listener (`SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`)
+//! puts the guard on the caller's processor, and an epoll instance in between loses that. On a machine whose idle
+//! processors must be woken by their hypervisor, it is the difference between some 7 and some 50 microseconds a call.
 
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use wardroom_kernel::notify::Listener;
 
@@ -26,65 +29,36 @@ pub(super) enum Ready {
     Stop,
 }
 
-/// One epoll instance over everything.
-#[derive(Debug)]
-pub(super) struct Watch(OwnedFd);
-
-impl Watch {
-    pub(super) fn new(
-        listener: &Listener,
-        processes: &Processes,
-        refusals: &Refusals,
-        stop: BorrowedFd<'_>,
-    ) -> Result<Self, GuardError> {
-        let what = "setting up the guard's wait";
-        let epoll =
-            epoll::create(CreateFlags::CLOEXEC).map_err(|errno| GuardError::Kernel { what, errno })?;
-        for (fd, token) in
-            [(listener.as_fd(), CALL), (processes.exits(), EXITS), (refusals.timer(), TIMER), (stop, STOP)]
-        {
-            epoll::add(&epoll, fd, EventData::new_u64(token), EventFlags::IN)
-                .map_err(|errno| GuardError::Kernel { what, errno })?;
+/// Waits for the next thing to do. A timer comes before a call, or a flood would put it off forever.
+pub(super) fn wait(
+    listener: &Listener,
+    processes: &Processes,
+    refusals: &Refusals,
+    stop: BorrowedFd<'_>,
+) -> Result<Ready, GuardError> {
+    let sources = [stop, refusals.timer(), listener.as_fd(), processes.exits()];
+    let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    loop {
+        match poll(&mut set, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(GuardError::Kernel { what: "the guard's wait", errno }),
         }
-        Ok(Self(epoll))
-    }
-
-    /// Waits for the next thing to do. A timer comes before a call, or a flood would put it off forever.
-    pub(super) fn wait(&self) -> Result<Ready, GuardError> {
-        loop {
-            let mut space = [const { MaybeUninit::<Event>::uninit() }; 4];
-            let ready = match epoll::wait(self.0.as_fd(), &mut space, None) {
-                Ok((ready, _)) => ready,
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(GuardError::Kernel { what: "the guard's wait", errno }),
-            };
-            let next = ready.iter().filter_map(meaning).min_by_key(|next| match next {
-                Ready::Stop => 0,
-                Ready::Timer => 1,
-                Ready::Call => 2,
-                Ready::Exits => 3,
-                Ready::CellEnded => 4,
-            });
-            if let Some(next) = next {
-                return Ok(next);
-            }
+        let [stop, timer, call, exits] = set.each_ref().map(PollFd::revents);
+        if !stop.is_empty() {
+            return Ok(Ready::Stop);
+        }
+        if !timer.is_empty() {
+            return Ok(Ready::Timer);
+        }
+        if call.contains(PollFlags::IN) {
+            return Ok(Ready::Call);
+        }
+        if !exits.is_empty() {
+            return Ok(Ready::Exits);
+        }
+        if !call.is_empty() {
+            return Ok(Ready::CellEnded);
         }
     }
 }
-
-fn meaning(event: &Event) -> Option<Ready> {
-    let flags = event.flags;
-    match event.data.u64() {
-        CALL if flags.contains(EventFlags::IN) => Some(Ready::Call),
-        CALL => Some(Ready::CellEnded),
-        EXITS => Some(Ready::Exits),
-        TIMER => Some(Ready::Timer),
-        STOP => Some(Ready::Stop),
-        _ => None,
-    }
-}
-
-const CALL: u64 = 0;
-const EXITS: u64 = 1;
-const TIMER: u64 = 2;
-const STOP: u64 = 3;
