@@ -68,7 +68,7 @@ impl Places {
         let state = self.state.join(name.as_str());
         AgentPlaces {
             policy: self.agents.join(format!("{name}.toml")),
-            home: state.join("home"),
+            home: state.join("home/agent"),
             ledger: state.join("ledger"),
             rings: state.join("rings"),
             lock: state.join("lock"),

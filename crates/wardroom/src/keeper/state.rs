@@ -60,6 +60,10 @@ pub(super) fn prepare(places: &Places, agent: &AgentPlaces) -> Result<Identity, 
     }
     let identity = identify(places, agent).or_exit(Exit::CannotContain)?;
     make(&agent.rings, 0o700).or_exit(Exit::Ledger)?;
+    // The agent may open its home to everybody, and then nobody of the host gets as far as there.
+    if let Some(room) = agent.home.parent() {
+        make(room, 0o700).or_exit(Exit::Ledger)?;
+    }
     let private =
         [(&agent.ledger, scribe_id()), (&places.keys(), scribe_id()), (&agent.home, agent_id(identity))];
     for (directory, owner) in private {
