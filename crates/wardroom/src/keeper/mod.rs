@@ -2,6 +2,7 @@
 //! and ends them in reverse. It never parses a byte that the agent wrote, beyond what the guard reads with bounds.
 
 mod afterwards;
+mod ending;
 mod facts;
 mod gate;
 mod guard;
@@ -16,6 +17,7 @@ mod roles;
 mod scribe;
 mod start;
 mod state;
+mod streams;
 mod supervise;
 pub(crate) mod terminal;
 

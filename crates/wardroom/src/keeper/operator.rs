@@ -19,7 +19,7 @@ use wardroom_model::plan::CellPlan;
 
 use super::protocol::{Answer, Line, Request};
 use super::start::{self, Crew};
-use super::supervise::environment;
+use super::streams::environment;
 use crate::clock;
 use crate::places::AgentPlaces;
 use crate::screen;

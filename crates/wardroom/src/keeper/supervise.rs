@@ -1,29 +1,27 @@
 //! The keeper's loop: one poll over everything that can happen to a running agent, until its command ends or
 //! something that protects it cannot be replaced. Every reaction only tightens.
 
-use std::io::{IsTerminal, stderr, stdin, stdout};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use wardroom_cell::{CellEvent, Spawn, SpawnId};
 use wardroom_gate::control::{self, Answer};
 use wardroom_model::Event;
-use wardroom_model::event::{Session, SessionEnd, Supervision};
+use wardroom_model::event::Supervision;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 use wardroom_scribe::control::{FromScribe, hear};
 
+use super::RunRequest;
 use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
-use super::start::{self, Crew};
-use super::terminal::{self, Relay};
-use super::{RunRequest, Streams};
+use super::start::Crew;
+use super::streams::{environment, signals, streams};
 use crate::clock::Deadline;
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::AgentPlaces;
@@ -41,7 +39,7 @@ pub(super) struct Run<'a> {
     pub(super) plan: &'a CellPlan,
     pub(super) main: SpawnId,
     pub(super) heartbeats: Heartbeats,
-    operators: Operators,
+    pub(super) operators: Operators,
     policy: PolicyFile,
     signals: Vec<(Signal, UnixStream)>,
     stopping: Option<Deadline>,
@@ -52,10 +50,10 @@ pub(super) struct Run<'a> {
 }
 
 /// How a run ended.
-struct Outcome {
-    status: u32,
-    because: Option<String>,
-    failure: Option<Failure>,
+pub(super) struct Outcome {
+    pub(super) status: u32,
+    pub(super) because: Option<String>,
+    pub(super) failure: Option<Failure>,
 }
 
 /// What there is to look after, in the order of the poll set.
@@ -105,54 +103,6 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
     };
     drop(relay);
     run.end(outcome)
-}
-
-/// The environment of a command, as the kernel wants it.
-pub(super) fn environment(plan: &CellPlan, term: Option<&str>) -> Vec<Vec<u8>> {
-    let own = plan.environment.iter().filter(|(name, _)| term.is_none() || name.as_str() != "TERM");
-    let mut environment: Vec<_> = own.map(|(name, value)| format!("{name}={value}").into_bytes()).collect();
-    environment.extend(term.map(|term| format!("TERM={term}").into_bytes()));
-    environment
-}
-
-/// The command's streams: given, or the operator's, with a terminal of the cell's own in place of the operator's.
-fn streams(crew: &Crew, streams: Streams) -> Result<([OwnedFd; 3], Option<Relay>, bool), Failure> {
-    if let Streams::Given(given) = streams {
-        return Ok((given, None, false));
-    }
-    let terminals = [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()];
-    let pair = if terminals.contains(&true) {
-        Some(crew.cell.open_terminal(terminal::size()).or_exit(Exit::CannotContain)?)
-    } else {
-        None
-    };
-    let inside = |own: BorrowedFd<'_>, terminal: bool| match (&pair, terminal) {
-        (Some(pair), true) => pair.inside.try_clone().or_exit(Exit::Internal),
-        (Some(_), false) | (None, _) => own.try_clone_to_owned().or_exit(Exit::Internal),
-    };
-    let [input, output, error] = terminals;
-    let stdio = [
-        inside(stdin().as_fd(), input)?,
-        inside(stdout().as_fd(), output)?,
-        inside(stderr().as_fd(), error)?,
-    ];
-    let relay = pair.map(|pair| Relay::start(pair.outside)).transpose()?;
-    Ok((stdio, relay, input))
-}
-
-/// The signals that concern the agent, each as a descriptor.
-fn signals() -> std::io::Result<Vec<(Signal, UnixStream)>> {
-    let concern =
-        [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
-    concern
-        .into_iter()
-        .map(|(number, signal)| {
-            let (heard, signalled) = UnixStream::pair()?;
-            heard.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(number, signalled)?;
-            Ok((signal, heard))
-        })
-        .collect()
 }
 
 impl Run<'_> {
@@ -234,7 +184,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn hear_scribe(&mut self) {
+    pub(super) fn hear_scribe(&mut self) {
         self.heartbeats.scribe.heard();
         match hear::<FromScribe>(self.crew.scribe.control()) {
             Ok(Some(FromScribe::Trouble(what))) => {
@@ -299,7 +249,7 @@ impl Run<'_> {
         }
     }
 
-    fn check_deadlines(&mut self) {
+    pub(super) fn check_deadlines(&mut self) {
         let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
         if over(self.stopping) && self.outcome.is_none() {
             self.finish(143, Some("the operator ended it".to_owned()), None);
@@ -321,7 +271,7 @@ impl Run<'_> {
     }
 
     /// Records what there is to note. While the ledger takes nothing, the notes wait, and the keeper goes on.
-    fn record_notes(&mut self) {
+    pub(super) fn record_notes(&mut self) {
         while let Some(event) = self.notes.first() {
             match self.crew.handoff.offer(event) {
                 Ok(Some(_receipt)) => drop(self.notes.remove(0)),
@@ -348,59 +298,5 @@ impl Run<'_> {
         if self.outcome.is_none() {
             self.outcome = Some(Outcome { status, because, failure });
         }
-    }
-
-    /// Looks after the scribe until the guard has put its last record down, for which it may have to wait.
-    fn await_guard(&mut self) -> anyhow::Result<()> {
-        self.crew.guard.stop();
-        loop {
-            let sources = [self.crew.guard.ended(), self.crew.scribe.control()];
-            let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let [guard, scribe] = set.map(|entry| !entry.revents().is_empty());
-            if scribe {
-                self.hear_scribe();
-            }
-            if guard {
-                self.record_notes();
-                return Ok(());
-            }
-            self.check_deadlines();
-            self.check_heartbeats();
-        }
-    }
-
-    /// Ends cell, guard, gate and scribe, in this order, and says how it went.
-    fn end(mut self, outcome: Outcome) -> Done {
-        self.crew.cell.kill().or_exit(Exit::Internal)?;
-        self.await_guard().or_exit(Exit::Internal)?;
-        let Crew { cell, mut guard, gate, handoff, scribe } = self.crew;
-        let given_up = outcome.failure.is_some();
-        let mut problems: Vec<String> = Vec::new();
-        let mut note = |what: &str, result: anyhow::Result<()>| {
-            problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
-        };
-        note("the cell", cell.end().map_err(Into::into));
-        gate.dismiss();
-        note("the guard", guard.finish());
-        note("the gate", gate.finish());
-        let end =
-            Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
-        note("the last record", start::record(&handoff, &end));
-        note("the ledger", scribe.finish());
-        self.operators.farewell(outcome.status);
-        if let Some(failure) = outcome.failure {
-            return Err(failure);
-        }
-        if !problems.is_empty() && !given_up {
-            return Err(Failure::new(
-                Exit::Supervision,
-                format!("the agent ended, but not everything ended well: {}", problems.join("; ")),
-            ));
-        }
-        Ok(u8::try_from(outcome.status).unwrap_or(u8::MAX))
     }
 }

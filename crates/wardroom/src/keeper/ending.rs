@@ -1,0 +1,66 @@
+//! The end of a run: cell, guard, gate and scribe, in this order. Nothing that was handed over is lost on the way.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wardroom_model::Event;
+use wardroom_model::event::{Session, SessionEnd};
+use wardroom_model::exit::Exit;
+
+use super::start::{self, Crew};
+use super::supervise::{Outcome, Run};
+use crate::failure::{Done, Failure, OrExit};
+
+impl Run<'_> {
+    /// Looks after the scribe until the guard has put its last record down, for which it may have to wait.
+    fn await_guard(&mut self) -> anyhow::Result<()> {
+        self.crew.guard.stop();
+        loop {
+            let sources = [self.crew.guard.ended(), self.crew.scribe.control()];
+            let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let [guard, scribe] = set.map(|entry| !entry.revents().is_empty());
+            if scribe {
+                self.hear_scribe();
+            }
+            if guard {
+                self.record_notes();
+                return Ok(());
+            }
+            self.check_deadlines();
+            self.check_heartbeats();
+        }
+    }
+
+    /// Ends cell, guard, gate and scribe, in this order, and says how it went.
+    pub(super) fn end(mut self, outcome: Outcome) -> Done {
+        self.crew.cell.kill().or_exit(Exit::Internal)?;
+        self.await_guard().or_exit(Exit::Internal)?;
+        let Crew { cell, mut guard, gate, handoff, scribe } = self.crew;
+        let given_up = outcome.failure.is_some();
+        let mut problems: Vec<String> = Vec::new();
+        let mut note = |what: &str, result: anyhow::Result<()>| {
+            problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
+        };
+        note("the cell", cell.end().map_err(Into::into));
+        gate.dismiss();
+        note("the guard", guard.finish());
+        note("the gate", gate.finish());
+        let end =
+            Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
+        note("the last record", start::record(&handoff, &end));
+        note("the ledger", scribe.finish());
+        self.operators.farewell(outcome.status);
+        if let Some(failure) = outcome.failure {
+            return Err(failure);
+        }
+        if !problems.is_empty() && !given_up {
+            return Err(Failure::new(
+                Exit::Supervision,
+                format!("the agent ended, but not everything ended well: {}", problems.join("; ")),
+            ));
+        }
+        Ok(u8::try_from(outcome.status).unwrap_or(u8::MAX))
+    }
+}
