@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::{CellPlan, Identity};
 use wardroom_policy::plan::{Entry, PASSED, Resolved, survey, wanted_paths};
@@ -83,8 +84,10 @@ fn entry(path: &Path) -> Option<Entry> {
 }
 
 fn resolve(path: &Path) -> Resolved {
+    let readable = || rustix::fs::access(path, Access::READ_OK).map_err(std::io::Error::from);
     let looked = fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|found| (real, found)));
     match looked {
+        Ok(_) if let Err(error) = readable() => Resolved::Unusable(format!("cannot be read: {error}")),
         Ok((real, found)) if found.is_dir() => Resolved::Directory(real),
         Ok((real, found)) if found.is_file() => Resolved::File(real),
         Ok(_) => Resolved::Unusable("it is neither a file nor a directory".to_owned()),

@@ -36,9 +36,19 @@ pub(crate) struct Outside {
     pub(crate) fixtures: Fixtures,
 }
 
+/// How often setting up is tried.
+const TRIES: u32 = 3;
+
 impl Outside {
-    /// Sets everything up.
+    /// Sets everything up. A machine under load may refuse a process or a port, so it is tried again.
     pub(crate) fn start(nonce: &str) -> io::Result<Self> {
+        let first = Self::try_start(nonce);
+        (1..TRIES).fold(first, |found, number| {
+            found.or_else(|_error| Self::try_start(&format!("{nonce}{number:x}")))
+        })
+    }
+
+    fn try_start(nonce: &str) -> io::Result<Self> {
         let directory = std::env::temp_dir().join(format!("wardroom-verify-{nonce}"));
         let path = directory.to_str().ok_or(io::ErrorKind::InvalidInput)?;
         let mut process =
@@ -46,7 +56,12 @@ impl Outside {
         let stdout = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(Self { process, fixtures: serde_json::from_str(&line)? })
+        match serde_json::from_str(&line) {
+            Ok(fixtures) => Ok(Self { process, fixtures }),
+            Err(_incomplete) => {
+                Err(io::Error::other(format!("the fixtures' process ended: {}", process.wait()?)))
+            }
+        }
     }
 }
 
