@@ -6,11 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::process::geteuid;
 use wardroom_model::Outcome;
 use wardroom_model::exit::Exit;
 use wardroom_policy::Policy;
 use wardroom_policy::edit::{self, Addition};
-use wardroom_policy::templates::{TEMPLATES, template};
+use wardroom_policy::templates::{TEMPLATES, template_at};
 
 use super::agent_name;
 use crate::cli;
@@ -81,13 +82,17 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
 pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
     let name = agent_name(&asked.name)?;
     let known = TEMPLATES.join(", ");
-    let text = template(&asked.template, &name).ok_or_else(|| {
+    // In system mode there is no operator's home for `~` to mean.
+    let workspace = if geteuid().is_root() { format!("/srv/{name}") } else { format!("~/work/{name}") };
+    let text = template_at(&asked.template, &name, &workspace).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("there is no template {:?}; there are: {known}", asked.template))
     })?;
     let file = places.agent(&name).policy;
     save(&file, &text)?;
     screen::data(&file.display().to_string());
-    screen::talk(&format!("Edit it, then: wardroom check {name}, wardroom run {name}"));
+    screen::talk(&format!(
+        "Edit it, make its workspace ({workspace}), then: wardroom check {name}, wardroom run {name}"
+    ));
     Ok(0)
 }
 
