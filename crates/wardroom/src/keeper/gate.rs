@@ -8,6 +8,7 @@ use anyhow::Context;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use wardroom_gate::control::{self, Answer};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
+use wardroom_kernel::message;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 
@@ -185,7 +186,7 @@ struct Start<'a> {
 impl Start<'_> {
     /// Starts the process, which waits for the cell's sockets.
     fn spawn(&self, text: &str) -> anyhow::Result<Helper> {
-        let (ours, theirs) = processes::pair()?;
+        let (ours, theirs) = message::pair()?;
         let generation = self.generation.to_string();
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
         // The text goes as a file in memory: an argument would be seen in the process list, and has a bound.

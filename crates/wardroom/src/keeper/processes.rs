@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::time::Timespec;
 
 use crate::clock::Deadline;
@@ -96,12 +95,6 @@ impl Restarts {
         }
         Ok(())
     }
-}
-
-/// A pair of connected sequenced-packet sockets, close-on-exec.
-pub(super) fn pair() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .context("no socket pair")
 }
 
 /// Waits until a descriptor can be read or has hung up. False when the time is over.

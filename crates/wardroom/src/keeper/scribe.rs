@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use wardroom_kernel::message;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 use wardroom_scribe::control::{FromScribe, hear};
@@ -173,7 +174,7 @@ fn spawn(
     origin: &str,
     rings: &Rings,
 ) -> anyhow::Result<Helper> {
-    let (ours, theirs) = processes::pair()?;
+    let (ours, theirs) = message::pair()?;
     let text =
         |path: &std::path::Path| path.to_str().map(str::to_owned).context("the ledger's path is not UTF-8");
     let (ledger, keys) = (text(ledger)?, text(keys)?);

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::GuardSetup;
 use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_kernel::message;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::{Operator, PolicyChange, Session, SessionStart};
@@ -18,7 +19,6 @@ use wardroom_scribe::{Handoff, Producer};
 use super::RunRequest;
 use super::gate::{Early, Gate, Parts};
 use super::guard::GuardThread;
-use super::processes;
 use super::scribe::{Rings, Scribe};
 use crate::commands::policy::Source;
 use crate::failure::{Failure, OrExit};
@@ -54,7 +54,7 @@ pub(super) fn start(
     request: &RunRequest,
 ) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
-    let (to_gate, from_guard) = processes::pair().or_exit(Exit::Internal)?;
+    let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
     let gate = start_gate(&scribe, from_guard, plan, &request.source)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;

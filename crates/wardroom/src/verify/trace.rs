@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use wardroom_model::event::{Actor, ConnectionPhase, SocketTarget};
+use wardroom_ledger::facets::actor;
+use wardroom_model::event::{ConnectionPhase, SocketTarget};
 use wardroom_model::{Event, Outcome};
 
 use super::probe::{Attempt, Expect, Probe};
@@ -135,27 +136,6 @@ fn is_probe(arguments: &[u8], id: &str) -> bool {
 
 pub(crate) fn contains(whole: &[u8], part: &[u8]) -> bool {
     !part.is_empty() && whole.windows(part.len()).any(|window| window == part)
-}
-
-/// Who acted, where the record says so.
-fn actor(event: &Event) -> Option<&Actor> {
-    match event {
-        Event::Exec(exec) => Some(&exec.actor),
-        Event::Image(image) => Some(&image.actor),
-        Event::Exit(exit) => Some(&exit.actor),
-        Event::File(act) => Some(&act.actor),
-        Event::Socket(act) => Some(&act.actor),
-        Event::Privilege(privilege) => Some(&privilege.actor),
-        Event::Connection(connection) => connection.actor.as_ref(),
-        Event::Packet(packet) => packet.actor.as_ref(),
-        Event::Operator(_)
-        | Event::Session(_)
-        | Event::Name(_)
-        | Event::Policy(_)
-        | Event::Supervision(_)
-        | Event::Ledger(_)
-        | Event::Probe(_) => None,
-    }
 }
 
 /// A record in a few words: its number, its kind, and what it is about.
