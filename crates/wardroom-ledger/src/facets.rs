@@ -2,6 +2,7 @@
 //! a filter and the record can never disagree.
 
 use wardroom_model::event::{Actor, ConnectionPhase, Event, FileAct, Image, SocketAct, SocketTarget};
+use wardroom_model::request::RequestPhase;
 use wardroom_model::{Captured, Outcome, RuleRef, Verdict};
 
 /// The verdict that the record carries, where it is about an act.
@@ -18,6 +19,11 @@ pub fn verdict(event: &Event) -> Option<&Verdict> {
         Event::Name(name) => Some(&name.verdict),
         Event::Packet(packet) => Some(&packet.verdict),
         Event::Privilege(privilege) => Some(&privilege.verdict),
+        Event::Request(request) => match &request.phase {
+            RequestPhase::Decided(decision) => Some(&decision.verdict),
+            RequestPhase::Ended(end) => Some(&end.verdict),
+        },
+        Event::Credential(note) => note.verdict.as_ref(),
         Event::Operator(_)
         | Event::Session(_)
         | Event::Image(_)
@@ -53,6 +59,8 @@ pub fn actor(event: &Event) -> Option<&Actor> {
         Event::Connection(connection) => connection.actor.as_ref(),
         Event::Packet(packet) => packet.actor.as_ref(),
         Event::Privilege(privilege) => Some(&privilege.actor),
+        Event::Request(request) => request.actor.as_ref(),
+        Event::Credential(note) => note.actor.as_ref(),
         Event::Operator(_)
         | Event::Session(_)
         | Event::Name(_)
@@ -72,6 +80,8 @@ pub fn host(event: &Event) -> Option<String> {
             None => connection.dialled.ip().to_string(),
         }),
         Event::Name(name) => Some(name.name.to_string()),
+        Event::Request(request) => Some(request.host.to_string()),
+        Event::Credential(note) => note.host.as_ref().map(ToString::to_string),
         Event::Packet(packet) => Some(packet.destination.ip().to_string()),
         Event::Socket(SocketAct { address: SocketTarget::Inet(address), .. }) => {
             Some(address.ip().to_string())
@@ -99,6 +109,7 @@ pub fn paths(event: &Event) -> impl Iterator<Item = &Captured> {
         Event::File(FileAct { path, other, .. }) => (Some(path), other.as_ref()),
         Event::Socket(SocketAct { address: SocketTarget::Unix(path), .. }) => (Some(path), None),
         Event::Privilege(privilege) => (privilege.detail.as_ref(), None),
+        Event::Request(request) => (Some(&request.path), None),
         Event::Socket(_)
         | Event::Exit(_)
         | Event::Connection(_)
@@ -109,7 +120,8 @@ pub fn paths(event: &Event) -> impl Iterator<Item = &Captured> {
         | Event::Policy(_)
         | Event::Supervision(_)
         | Event::Ledger(_)
-        | Event::Probe(_) => (None, None),
+        | Event::Probe(_)
+        | Event::Credential(_) => (None, None),
     };
     first.into_iter().chain(second)
 }

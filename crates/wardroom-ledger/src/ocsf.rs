@@ -2,10 +2,12 @@
 //! never changed. Wardroom's own details, which OCSF has no place for, are in `unmapped`.
 
 use serde_json::{Map, Value, json};
+use wardroom_model::credential::CredentialAct;
 use wardroom_model::event::{
     Actor, Connection, ConnectionPhase, Exec, FileAct, FileOp, NameQuery, Packet, Privilege, Session,
     SocketAct, SocketOp, SocketTarget,
 };
+use wardroom_model::request::{Request, RequestPhase, Usage};
 use wardroom_model::{Captured, Event, Kind, Outcome, Verdict};
 
 use crate::origin::Producer;
@@ -82,6 +84,26 @@ fn class(event: &Event) -> Class {
         Event::Policy(_) => Class { uid: 3004, name: "Entity Management", activity: 3 },
         Event::Ledger(_) => BASE,
         Event::Probe(_) => Class { uid: 2003, name: "Compliance Finding", activity: 1 },
+        Event::Request(request) => {
+            Class { uid: 4002, name: "HTTP Activity", activity: http_activity(request) }
+        }
+        Event::Credential(_) => Class { uid: 3004, name: "Entity Management", activity: 99 },
+    }
+}
+
+/// The schema's numbers for methods; 99 is any other.
+fn http_activity(request: &Request) -> u8 {
+    match request.method.as_str() {
+        "CONNECT" => 1,
+        "DELETE" => 2,
+        "GET" => 3,
+        "HEAD" => 4,
+        "OPTIONS" => 5,
+        "POST" => 6,
+        "PUT" => 7,
+        "TRACE" => 8,
+        "PATCH" => 9,
+        _ => 99,
     }
 }
 
@@ -107,13 +129,20 @@ fn metadata(record: &Record, origin: &str) -> Value {
     })
 }
 
-/// 1 informational, 2 low, 3 medium.
+/// 1 informational, 2 low, 3 medium, 4 high.
 fn severity(record: &Record) -> u8 {
     match (record.head.outcome, Kind::ALL.get(usize::from(record.head.kind))) {
+        _ if record.event.as_ref().is_some_and(is_alarming) => 4,
         (_, Some(Kind::Privilege)) | (_, None) => 3,
         (Some(Outcome::Refused), _) => 2,
         (Some(Outcome::Allowed | Outcome::Observed | Outcome::Failed) | None, _) => 1,
     }
+}
+
+/// An agent tried to carry a credential to where it does not belong.
+fn is_alarming(event: &Event) -> bool {
+    matches!(event, Event::Credential(note)
+        if matches!(note.act, CredentialAct::Misused { .. } | CredentialAct::OwnCredential { .. }))
 }
 
 fn unmapped(record: &Record) -> Map<String, Value> {
@@ -209,6 +238,11 @@ fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value
             unmapped.insert("arguments".into(), json!(arguments));
             insert(unmapped, "detail", detail.as_ref().map(text));
         }
+        Event::Request(request) => insert_request(out, unmapped, request),
+        Event::Credential(note) => {
+            out.insert("entity".into(), json!({ "name": note.name, "type": "credential" }));
+            out.insert("message".into(), json!(crate::show::subject(event)));
+        }
         Event::Operator(_)
         | Event::Session(_)
         | Event::Policy(_)
@@ -240,6 +274,35 @@ fn insert_connection(
         insert(unmapped, "remote", end.remote.as_ref().map(endpoint));
         unmapped.insert("duration_us".into(), json!(end.micros));
     }
+}
+
+fn insert_request(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, request: &Request) {
+    let Request { id, connection, host, port, method, path, phase, .. } = request;
+    let url = json!({ "hostname": host.as_str(), "path": text(path), "port": port, "scheme": "https" });
+    out.insert("http_request".into(), json!({ "http_method": method, "uid": id.to_string(), "url": url }));
+    out.insert("dst_endpoint".into(), json!({ "hostname": host.as_str(), "port": port }));
+    out.insert("connection_info".into(), json!({ "direction_id": 2, "uid": connection.to_string() }));
+    match phase {
+        RequestPhase::Decided(decision) => {
+            insert(unmapped, "credential", decision.credential.as_ref().map(|name| json!(name)));
+        }
+        RequestPhase::Ended(end) => {
+            insert(out, "http_response", end.status.map(|status| json!({ "code": status })));
+            out.insert("traffic".into(), json!({ "bytes_out": end.sent, "bytes_in": end.received, "bytes": end.sent.saturating_add(end.received) }));
+            out.insert("duration".into(), json!(end.micros / 1000));
+            unmapped.insert("duration_us".into(), json!(end.micros));
+            insert(unmapped, "credential", end.credential.as_ref().map(|name| json!(name)));
+            insert(unmapped, "usage", end.usage.as_ref().map(usage));
+        }
+    }
+}
+
+fn usage(usage: &Usage) -> Value {
+    let Usage { model, input, output, cached, micro_usd, assumed } = usage;
+    json!({
+        "model": model, "input_tokens": input, "output_tokens": output, "cached_tokens": cached,
+        "micro_usd": micro_usd, "assumed": assumed,
+    })
 }
 
 fn insert(out: &mut Map<String, Value>, key: &str, value: Option<Value>) {

@@ -4,9 +4,11 @@
 use std::fmt::Write;
 
 use wardroom_model::bytes::escape;
+use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::{
     ConnectionPhase, Event, FileOp, LedgerNote, Packet, Session, SocketOp, SocketTarget,
 };
+use wardroom_model::request::{Request, RequestPhase, Usage};
 use wardroom_model::{Captured, Kind, Outcome};
 
 use crate::record::Record;
@@ -150,8 +152,70 @@ pub fn subject(event: &Event) -> String {
             format!("{}: {}", one_line(&supervision.process), one_line(&supervision.what))
         }
         Event::Ledger(note) => ledger_note(note),
+        Event::Request(request) => http(request),
+        Event::Credential(note) => credential(note),
         Event::Probe(probe) => {
             format!("{}: {} ({})", one_line(&probe.id), one_line(&probe.result), probe.evidence)
+        }
+    }
+}
+
+fn http(request: &Request) -> String {
+    let Request { host, port, method, path, phase, .. } = request;
+    let port = if *port == 443 { String::new() } else { format!(":{port}") };
+    let what = format!("{} https://{host}{port}{path}", one_line(method));
+    let with = |credential: &Option<String>| {
+        credential.as_ref().map(|name| format!(" with {}", one_line(name))).unwrap_or_default()
+    };
+    match phase {
+        RequestPhase::Decided(decision) => format!("{what}{}", with(&decision.credential)),
+        RequestPhase::Ended(end) => {
+            let status = end.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+            let seconds = format!("{}.{:03} s", end.micros / 1_000_000, end.micros / 1000 % 1000);
+            let usage = end.usage.as_ref().map(usage).unwrap_or_default();
+            format!("{status} to {what}, {} bytes out, {} in, {seconds}{usage}", end.sent, end.received)
+        }
+    }
+}
+
+fn usage(usage: &Usage) -> String {
+    let Usage { model, input, output, cached, micro_usd, assumed } = usage;
+    let price = micro_usd.map(|micros| format!(", ${}.{:06}", micros / 1_000_000, micros % 1_000_000));
+    let assumed = if *assumed { " (assumed: the answer does not say)" } else { "" };
+    let model = one_line(model);
+    format!(
+        ", {model}: {input} tokens in, {cached} cached, {output} out{}{assumed}",
+        price.unwrap_or_default()
+    )
+}
+
+fn credential(note: &CredentialNote) -> String {
+    let name = if note.name.is_empty() { "another agent's".to_owned() } else { one_line(&note.name) };
+    let at = note.host.as_ref().map(|host| format!(" at {host}")).unwrap_or_default();
+    match &note.act {
+        CredentialAct::InUse { version, source } => {
+            format!("{name}: value {version} is in use, from {}", one_line(source))
+        }
+        CredentialAct::Unavailable { why } => format!("{name}: cannot be had: {}", one_line(why)),
+        CredentialAct::Revoked => format!("{name}: revoked"),
+        CredentialAct::Age { step, seconds } => {
+            format!("{name}: {} for rotation, {} days old", step.words(), seconds / 86_400)
+        }
+        CredentialAct::Misused { place } => {
+            format!("{name}: its placeholder was sent in {}{at}", one_line(place))
+        }
+        CredentialAct::OwnCredential { place } => {
+            format!("{name}: the agent sent one of its own in {}{at}", one_line(place))
+        }
+        CredentialAct::LimitNear { limit, used, of } => {
+            format!("{name}: {used} of {of} {} used", one_line(limit))
+        }
+        CredentialAct::LimitReached { limit, of, until } => {
+            let until = utc(until.saturating_mul(1_000_000_000));
+            format!("{name}: all {of} {} used, until {until}", one_line(limit))
+        }
+        CredentialAct::Masked { place } => {
+            format!("{name}: came back in {}{at}, and was masked", one_line(place))
         }
     }
 }

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use minicbor::{Decode, Encode};
 
 use crate::bytes::Captured;
+use crate::credential::CredentialNote;
 use crate::name::HostName;
 use crate::reason::{RuleRef, Verdict};
+use crate::request::Request;
 
 /// The process behind an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
@@ -78,6 +80,12 @@ pub enum Event {
     /// One result of `verify`.
     #[n(14)]
     Probe(#[n(0)] Probe),
+    /// A request inside a connection that the gate opens: decided, or ended.
+    #[n(15)]
+    Request(#[n(0)] Request),
+    /// Something happened to a credential.
+    #[n(16)]
+    Credential(#[n(0)] CredentialNote),
 }
 
 /// The kinds of record, for filters and for the frame's header.
@@ -99,11 +107,13 @@ pub enum Kind {
     Supervision,
     Ledger,
     Probe,
+    Request,
+    Credential,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Operator,
         Self::Session,
         Self::Exec,
@@ -119,6 +129,8 @@ impl Kind {
         Self::Supervision,
         Self::Ledger,
         Self::Probe,
+        Self::Request,
+        Self::Credential,
     ];
 
     /// The number in a frame's header.
@@ -140,6 +152,8 @@ impl Kind {
             Self::Supervision => 12,
             Self::Ledger => 13,
             Self::Probe => 14,
+            Self::Request => 15,
+            Self::Credential => 16,
         }
     }
 
@@ -162,6 +176,8 @@ impl Kind {
             Self::Supervision => "supervision",
             Self::Ledger => "ledger",
             Self::Probe => "probe",
+            Self::Request => "http",
+            Self::Credential => "credential",
         }
     }
 }
@@ -186,6 +202,8 @@ impl Event {
             Self::Supervision(_) => Kind::Supervision,
             Self::Ledger(_) => Kind::Ledger,
             Self::Probe(_) => Kind::Probe,
+            Self::Request(_) => Kind::Request,
+            Self::Credential(_) => Kind::Credential,
         }
     }
 }

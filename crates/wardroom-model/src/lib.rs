@@ -5,11 +5,13 @@
 
 pub mod attribution;
 pub mod bytes;
+pub mod credential;
 pub mod event;
 pub mod exit;
 pub mod name;
 pub mod plan;
 pub mod reason;
+pub mod request;
 pub mod time;
 
 pub use attribution::Attribution;

@@ -127,6 +127,33 @@ pub enum Reason {
     /// The protection itself failed, so the answer is no.
     #[n(22)]
     FailedClosed(#[n(0)] String),
+    /// The rules name the host, but not this method.
+    #[n(23)]
+    MethodNotNamed(#[n(0)] String),
+    /// The rules name the host and the method, but not this path.
+    #[n(24)]
+    PathNotNamed,
+    /// The request names another host than its connection.
+    #[n(25)]
+    OtherHost(#[n(0)] Captured),
+    /// A placeholder where it is not bound: the text names the place.
+    #[n(26)]
+    CredentialMisused(#[n(0)] String),
+    /// A credential of the agent's own, where Wardroom puts one in: the text names the header.
+    #[n(27)]
+    OwnCredential(#[n(0)] String),
+    /// The credential that this request needs cannot be had: the text says why.
+    #[n(28)]
+    CredentialUnavailable(#[n(0)] String),
+    /// The far side's certificate is not to be trusted.
+    #[n(29)]
+    ServerCertificate(#[n(0)] String),
+    /// The program does not accept the gate's certificate.
+    #[n(30)]
+    ClientDeclined(#[n(0)] String),
+    /// The far side broke the protocol.
+    #[n(31)]
+    UpstreamProtocol(#[n(0)] String),
 }
 
 impl Display for Reason {
@@ -157,6 +184,21 @@ impl Display for Reason {
             Self::WallsDecide => f.write_str("recorded; the cell's walls decide"),
             Self::ControlPoint => f.write_str("a control point of Wardroom's own"),
             Self::FailedClosed(what) => write!(f, "refused because a protection failed: {what}"),
+            Self::MethodNotNamed(method) => write!(f, "no rule permits {method} on this host"),
+            Self::PathNotNamed => f.write_str("no rule permits this path with this method"),
+            Self::OtherHost(host) => write!(f, "the request names another host: {host}"),
+            Self::CredentialMisused(place) => {
+                write!(f, "a credential's placeholder where it is not bound: {place}")
+            }
+            Self::OwnCredential(place) => {
+                write!(f, "a credential of the agent's own, where one is bound: {place}")
+            }
+            Self::CredentialUnavailable(why) => write!(f, "the credential cannot be had: {why}"),
+            Self::ServerCertificate(why) => write!(f, "the server's certificate is not to be trusted: {why}"),
+            Self::ClientDeclined(why) => {
+                write!(f, "the program does not accept the gate's certificate: {why}")
+            }
+            Self::UpstreamProtocol(why) => write!(f, "the server broke the protocol: {why}"),
         }
     }
 }

@@ -5,6 +5,7 @@ use wardroom_model::event::{
     Actor, Exec, FileAct, Image, LedgerNote, Mechanism, Operator, PolicyChange, Privilege, Probe,
     ProcessExit, Program, Session, SessionEnd, SessionStart, SocketAct, SocketTarget, Supervision,
 };
+use wardroom_model::request::{RequestDecision, RequestPhase, Usage};
 use wardroom_model::{Captured, Event, Reason, Verdict};
 
 /// Bytes kept of a thing that the agent chose. No event has more than six of them; a frame has 64 KiB.
@@ -86,8 +87,14 @@ pub(crate) fn cut(event: &Event) -> Event {
         Event::Probe(Probe { id, result, evidence }) => {
             Event::Probe(Probe { id: text(&id), result: text(&result), evidence: shorter(&evidence) })
         }
+        Event::Request(mut request) => {
+            request.method = text(&request.method);
+            request.path = shorter(&request.path);
+            request.phase = cut_phase(request.phase);
+            Event::Request(request)
+        }
         // Bounded by their types, except for the texts of a verdict, which the gate bounds.
-        whole @ (Event::Connection(_) | Event::Packet(_) | Event::Ledger(_)) => whole,
+        whole @ (Event::Connection(_) | Event::Packet(_) | Event::Ledger(_) | Event::Credential(_)) => whole,
     }
 }
 
@@ -108,6 +115,19 @@ fn cut_session(session: Session) -> Session {
         }),
         Session::Ended(SessionEnd { status, because }) => {
             Session::Ended(SessionEnd { status, because: because.as_deref().map(text) })
+        }
+    }
+}
+
+fn cut_phase(phase: RequestPhase) -> RequestPhase {
+    match phase {
+        RequestPhase::Decided(RequestDecision { verdict, credential }) => {
+            RequestPhase::Decided(RequestDecision { verdict: cut_verdict(verdict), credential })
+        }
+        RequestPhase::Ended(mut end) => {
+            end.usage = end.usage.map(|usage| Usage { model: text(&usage.model), ..usage });
+            end.verdict = cut_verdict(end.verdict);
+            RequestPhase::Ended(end)
         }
     }
 }
@@ -134,6 +154,14 @@ fn cut_verdict(verdict: Verdict) -> Verdict {
         Reason::Unreachable(what) => Reason::Unreachable(text(&what)),
         Reason::PrivilegeWithheld(what) => Reason::PrivilegeWithheld(text(&what)),
         Reason::FailedClosed(what) => Reason::FailedClosed(text(&what)),
+        Reason::MethodNotNamed(method) => Reason::MethodNotNamed(text(&method)),
+        Reason::OtherHost(host) => Reason::OtherHost(shorter(&host)),
+        Reason::CredentialMisused(place) => Reason::CredentialMisused(text(&place)),
+        Reason::OwnCredential(place) => Reason::OwnCredential(text(&place)),
+        Reason::CredentialUnavailable(why) => Reason::CredentialUnavailable(text(&why)),
+        Reason::ServerCertificate(why) => Reason::ServerCertificate(text(&why)),
+        Reason::ClientDeclined(why) => Reason::ClientDeclined(text(&why)),
+        Reason::UpstreamProtocol(why) => Reason::UpstreamProtocol(text(&why)),
         other @ (Reason::RulePermits
         | Reason::NoRule
         | Reason::RuleDenies
@@ -149,7 +177,8 @@ fn cut_verdict(verdict: Verdict) -> Verdict {
         | Reason::SensitivePath
         | Reason::Mismatch
         | Reason::WallsDecide
-        | Reason::ControlPoint) => other,
+        | Reason::ControlPoint
+        | Reason::PathNotNamed) => other,
     };
     Verdict { outcome, reason, rule }
 }

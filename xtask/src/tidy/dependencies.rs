@@ -9,7 +9,7 @@ use crate::spawn;
 use crate::tidy::Tracked;
 
 /// Who may depend on whom. A member that is not listed is a fault; what is not listed is not permitted.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("wardroom-model", &[]),
     ("wardroom-policy", &["wardroom-model"]),
     ("wardroom-ledger", &["wardroom-model"]),
@@ -17,6 +17,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("wardroom-scribe", &["wardroom-model", "wardroom-ledger", "wardroom-kernel"]),
     ("wardroom-cell", &["wardroom-model", "wardroom-kernel", "wardroom-scribe"]),
     ("wardroom-gate", &["wardroom-model", "wardroom-policy", "wardroom-kernel", "wardroom-scribe"]),
+    ("wardroom-broker", &["wardroom-model", "wardroom-policy", "wardroom-kernel"]),
     (
         "wardroom",
         &[
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
             "wardroom-scribe",
             "wardroom-cell",
             "wardroom-gate",
+            "wardroom-broker",
         ],
     ),
     ("xtask", &[]),

@@ -96,7 +96,9 @@ fn line(event: &Event) -> Option<Line> {
         | Event::Policy(_)
         | Event::Supervision(_)
         | Event::Ledger(_)
-        | Event::Probe(_) => None,
+        | Event::Probe(_)
+        | Event::Request(_)
+        | Event::Credential(_) => None,
     }
 }
 

@@ -152,6 +152,8 @@ pub(crate) fn describe(seen: &Seen) -> String {
         Event::Connection(connection) => format!("{} {}", phase(&connection.phase), connection.dialled),
         Event::Packet(packet) => format!("{} {}", packet.verdict.outcome.word(), packet.destination),
         Event::Name(query) => format!("{} {}", query.verdict.outcome.word(), query.name),
+        Event::Request(request) => format!("{} {}{}", request.method, request.host, request.path),
+        Event::Credential(note) => note.name.clone(),
         Event::Supervision(note) => format!("{} {}", note.process, note.what),
         Event::Operator(_) | Event::Session(_) | Event::Policy(_) | Event::Ledger(_) | Event::Probe(_) => {
             String::new()

@@ -1,0 +1,2 @@
+//! The store of credentials, and the process that opens it, asks their sources, and hands an agent's gate the values that
+//! it may put into requests. It never speaks with an agent, and never writes a value anywhere but into the store.
