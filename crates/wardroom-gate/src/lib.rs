@@ -9,6 +9,7 @@
 
 mod attribution;
 pub mod control;
+mod credential;
 mod dial;
 mod filter;
 mod gate;
