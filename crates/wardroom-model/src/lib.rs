@@ -12,6 +12,8 @@ pub mod name;
 pub mod plan;
 pub mod reason;
 pub mod request;
+pub mod secret;
+pub mod supply;
 pub mod time;
 
 pub use attribution::Attribution;
@@ -19,4 +21,6 @@ pub use bytes::Captured;
 pub use event::{Event, Kind};
 pub use name::{AgentName, HostName, HostPattern};
 pub use reason::{Outcome, Reason, RuleRef, Verdict};
+pub use secret::Secret;
+pub use supply::{Material, Supply};
 pub use time::Stamp;
