@@ -87,7 +87,7 @@ fn what_is_retired_leaves_a_record_and_a_ledger_that_still_verifies() {
     let base = tempfile::tempdir().unwrap();
     let rule = Some(RuleRef { file: "agents/test.toml".into(), line: 7 });
     let retention = Retention { most_bytes: Some(1), longest: None, rule };
-    let keeping = Keeping { segment_bytes: 20_000, retention };
+    let keeping = Keeping { segment_bytes: 20_000, retention, ..Keeping::default() };
     let ledger = base.path().join("ledger");
     let handoff = attach(base.path(), Producer::Keeper);
     let scribe = start(base.path(), &[Producer::Keeper], keeping);

@@ -25,7 +25,7 @@ pub(crate) struct Asked<'a> {
 /// A refusal that is yet to be recorded, and how it is answered.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Box<Verdict>,
     pub(crate) status: StatusCode,
     /// Seconds after which it may be tried again, for a limit.
     pub(crate) retry_after: Option<u64>,
@@ -81,6 +81,6 @@ impl Exchange {
 
     /// Waits until the credential may not be used any more.
     pub(crate) async fn revoked(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -1,4 +1,4 @@
-//! L1, L2, L5: changes to a copy of the agent's own ledger. Each must be found by `ledger verify`, and located; the
+//! L1, L2: changes to a copy of the agent's own ledger. Each must be found by `ledger verify`, and located; the
 //! untouched copy, which must be found intact, is the control of them all.
 
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use wardroom_ledger::{Checkpoint, Finding as Found, Verifier, frame, layout};
 use wardroom_scribe::verify;
 
+use super::clock;
 use super::judge::{Finding, Judged};
 
 /// The frames of a segment, one after the other.
@@ -97,17 +98,14 @@ pub(crate) fn copy(ledger: &Path, to: &Path) -> io::Result<()> {
 /// What is done to a whole ledger.
 type Deed = fn(&Bench<'_>) -> Result<Found, String>;
 
-const DEEDS: [(&str, &str, Deed); 3] = [
+const DEEDS: [(&str, &str, Deed); 2] = [
     ("L1.segment", "a whole segment removed", without_segment),
     ("L1.older", "the ledger replaced by an older copy of itself", replaced_by_older),
-    ("L5.clock", "the machine's clock set back", |_| {
-        Err("verify does not set the machine's clock".to_owned())
-    }),
 ];
 
 /// The ids of every probe of this file.
 pub(crate) fn ids() -> impl Iterator<Item = &'static str> {
-    CHANGES.iter().map(|change| change.id).chain(DEEDS.iter().map(|(id, _, _)| *id))
+    CHANGES.iter().map(|change| change.id).chain(DEEDS.iter().map(|(id, _, _)| *id)).chain([clock::ID])
 }
 
 /// Every probe of this file that is wanted.
@@ -118,7 +116,8 @@ pub(crate) fn all(bench: &Bench<'_>, wanted: &dyn Fn(&str) -> bool) -> Vec<Judge
         .map(|change| judged(change.id, change.title, changed(bench, change)));
     let deeds =
         DEEDS.iter().filter(|(id, _, _)| wanted(id)).map(|(id, title, deed)| judged(id, title, deed(bench)));
-    changes.chain(deeds).collect()
+    let clock = wanted(clock::ID).then(|| clock::judged(bench.room));
+    changes.chain(deeds).chain(clock).collect()
 }
 
 /// A finding of the verifier is the evidence; the reason why there is none is no pass.

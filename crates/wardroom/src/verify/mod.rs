@@ -2,6 +2,7 @@
 //! policy; each has a positive control, and each must have left its record. What could not be tried is never a pass.
 
 mod attempt;
+mod clock;
 mod dns;
 mod fixtures;
 mod judge;
