@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 use wardroom_policy::NetworkPolicy;
 
 use crate::attribution::Actors;
+use crate::authority::Authority;
 use crate::dial::Outside;
 use crate::limits::Limits;
 use crate::record::Recorder;
@@ -28,6 +29,9 @@ pub(crate) struct Gate {
     pub(crate) actors: Actors,
     pub(crate) outside: Outside,
     pub(crate) pipes: Rc<Pipes>,
+    /// Vouches for inspected hosts. Without it, what must be inspected is refused.
+    #[expect(dead_code, reason = "the authority stands before those who ask it")]
+    pub(crate) authority: Option<Authority>,
     /// The policy in force. Every open connection watches it and is decided again when it changes.
     pub(crate) in_force: watch::Sender<NetworkPolicy>,
     /// Becomes true when the gate is about to end: open connections end first, and are on record.

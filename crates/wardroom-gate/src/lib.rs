@@ -8,6 +8,9 @@
 //! when, a permitted and recorded connection to it is dialled ([`dial`]).
 
 mod attribution;
+#[cfg_attr(not(test), expect(dead_code, reason = "the authority stands before those who ask it"))]
+mod authority;
+mod clock;
 pub mod control;
 mod credential;
 mod dial;
@@ -16,6 +19,7 @@ mod gate;
 mod gateway;
 mod harden;
 mod hello;
+mod inspection;
 mod limits;
 mod packets;
 mod record;
@@ -28,7 +32,9 @@ mod tally;
 mod upstream;
 mod watched;
 
+pub use authority::{AuthorityError, AuthorityParts, Issued, certify, new_key};
 pub use harden::HardenError;
+pub use inspection::{Inspection, InspectionError};
 pub use serve::{GateError, GateSetup, serve};
 pub use synthetic::GENERATIONS;
 pub use upstream::Resolvers;

@@ -20,10 +20,12 @@ use wardroom_policy::Policy;
 use wardroom_scribe::{Handoff, HandoffError};
 
 use crate::attribution::{self, Actors};
+use crate::authority::{Authority, AuthorityError};
 use crate::control::{self, Answer, Heard, Incoming};
 use crate::dial::Outside;
 use crate::gate::Gate;
 use crate::harden::{HardenError, harden};
+use crate::inspection::Inspection;
 use crate::limits::Limits;
 use crate::packets::Packets;
 use crate::record::Recorder;
@@ -53,6 +55,8 @@ pub struct GateSetup {
     pub resolvers: Resolvers,
     /// How many gates this session had before: an address that one of them gave out means nothing to the next.
     pub generation: u8,
+    /// What it takes to look into connections.
+    pub inspection: Inspection,
 }
 
 /// Why a gate ended other than by its keeper's will.
@@ -73,6 +77,9 @@ pub enum GateError {
     /// The session has had all its gates.
     #[error("the gate was started {0} times in this session, and has no fresh addresses left")]
     TooManyStarts(u8),
+    /// The certificate authority that the keeper gave is none.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] AuthorityError),
     /// Records are taken no more, so nothing may happen any more.
     #[error("nothing can be recorded any more")]
     Ledger(#[from] HandoffError),
@@ -97,10 +104,22 @@ pub fn serve(setup: GateSetup) -> Result<(), GateError> {
 }
 
 async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
-    let GateSetup { sockets, handoff, control, attribution, policy_file, policy_text, resolvers, generation } =
-        setup;
+    let GateSetup {
+        sockets,
+        handoff,
+        control,
+        attribution,
+        policy_file,
+        policy_text,
+        resolvers,
+        generation,
+        inspection,
+    } = setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
     let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;
+    let Inspection { authority, tag: _, placeholders: _, prices: _ } = &inspection;
+    let authority = authority.as_ref().map(Authority::open).transpose()?;
+    drop(inspection);
     let Some(sockets) = sockets_of(sockets, &control).map_err(GateError::Control)? else { return Ok(()) };
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
     let gate = Rc::new(Gate {
@@ -110,6 +129,7 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
         actors: Actors::new(diag, attribution).map_err(GateError::Sockets)?,
         outside: Outside { upstream: Upstream::new(resolvers), host },
         pipes: Pipes::new(),
+        authority,
         in_force: watch::Sender::new(policy.network().clone()),
         closing: watch::Sender::new(false),
         next_id: Cell::new(u64::from(generation) << ID_BITS),

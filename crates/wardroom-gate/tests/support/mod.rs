@@ -26,7 +26,7 @@ use rustix::net::{
 };
 use socket2::{Domain, Socket, Type};
 use wardroom_gate::control::{Answer, receive};
-use wardroom_gate::{GateSetup, Resolvers, serve};
+use wardroom_gate::{GateSetup, Inspection, Resolvers, serve};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
 use wardroom_model::event::{Actor, Connection, ConnectionPhase};
 use wardroom_model::{Attribution, Event, Outcome, Reason, Verdict};
@@ -106,6 +106,7 @@ impl Bench {
                 policy_text,
                 resolvers: setup.resolvers.clone(),
                 generation: 0,
+                inspection: Inspection::default(),
             };
             gate = Some(std::thread::spawn(move || serve(gate_setup).unwrap()));
         }
@@ -398,6 +399,7 @@ pub fn be_the_gate() {
         policy_text,
         resolvers: Resolvers::Host,
         generation: 0,
+        inspection: Inspection::default(),
     })
     .unwrap();
     eprintln!("the gate lived for {:?}", begun.elapsed());

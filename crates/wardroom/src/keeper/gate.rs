@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use wardroom_gate::Inspection;
 use wardroom_gate::control::{self, Answer};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
 use wardroom_kernel::message;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
+use zeroize::Zeroizing;
 
 use super::processes::{self, Helper, Restarts};
 use super::{roles, state};
@@ -31,6 +33,7 @@ pub(super) struct Early {
     attribution: OwnedFd,
     file: String,
     text: String,
+    inspection: Zeroizing<Vec<u8>>,
     id: Option<u32>,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Gate {
     attribution: OwnedFd,
     file: String,
     text: String,
+    /// The same at every start: what the cell's programs trust was settled when it was built.
+    inspection: Zeroizing<Vec<u8>>,
     id: Option<u32>,
     generation: u8,
     restarts: Restarts,
@@ -60,22 +65,32 @@ pub(super) struct Parts {
     pub(super) attribution: OwnedFd,
     /// Whose cell.
     pub(super) identity: Identity,
+    /// What it takes to look into connections.
+    pub(super) inspection: Inspection,
 }
 
 impl Early {
     /// Starts it, without waiting for it. If it is dropped, the process finds its keeper gone, and ends.
     pub(super) fn start(parts: Parts, source: &Source) -> Result<Self, Failure> {
-        let Parts { ring, attribution, identity } = parts;
+        let Parts { ring, attribution, identity, inspection } = parts;
         let id = state::gate_id(identity);
         let (file, text) = (source.shown(), source.text.clone());
-        let start = Start { ring: &ring, attribution: &attribution, file: &file, id, generation: 0 };
+        let inspection = Zeroizing::new(inspection.encode().or_exit(Exit::Internal)?);
+        let start = Start {
+            ring: &ring,
+            attribution: &attribution,
+            file: &file,
+            inspection: &inspection,
+            id,
+            generation: 0,
+        };
         let helper = start.spawn(&text).or_exit(Exit::Supervision)?;
-        Ok(Self { helper, ring, attribution, file, text, id })
+        Ok(Self { helper, ring, attribution, file, text, inspection, id })
     }
 
     /// Gives it the cell's sockets, without waiting until it serves.
     pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
-        let Self { helper, ring, attribution, file, text, id } = self;
+        let Self { helper, ring, attribution, file, text, inspection, id } = self;
         let (sockets, firewall) = sockets.split();
         control::send_sockets(helper.control(), &sockets)
             .context("the gate did not start (it says why above)")
@@ -89,6 +104,7 @@ impl Early {
             attribution,
             file,
             text,
+            inspection,
             id,
             generation: 0,
             restarts: Restarts::default(),
@@ -149,6 +165,7 @@ impl Gate {
             ring: &self.ring,
             attribution: &self.attribution,
             file: &self.file,
+            inspection: &self.inspection,
             id: self.id,
             generation: self.generation,
         };
@@ -179,6 +196,7 @@ struct Start<'a> {
     ring: &'a OwnedFd,
     attribution: &'a OwnedFd,
     file: &'a str,
+    inspection: &'a [u8],
     id: Option<u32>,
     generation: u8,
 }
@@ -189,11 +207,17 @@ impl Start<'_> {
         let (ours, theirs) = message::pair()?;
         let generation = self.generation.to_string();
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
-        // The text goes as a file in memory: an argument would be seen in the process list, and has a bound.
-        let policy = rustix::fs::memfd_create("policy", rustix::fs::MemfdFlags::CLOEXEC)?;
-        std::io::Write::write_all(&mut std::fs::File::from(policy.try_clone()?), text.as_bytes())?;
-        let given = [&theirs, self.ring, self.attribution, &policy].map(AsFd::as_fd);
+        let policy = in_memory("policy", text.as_bytes())?;
+        let inspection = in_memory("inspection", self.inspection)?;
+        let given = [&theirs, self.ring, self.attribution, &policy, &inspection].map(AsFd::as_fd);
         let child = roles::start("gate", &[self.file, &generation], &given, self.id)?;
         Ok(Helper::new(child, ours))
     }
+}
+
+/// A file in memory: an argument would be seen in the process list, and has a bound.
+fn in_memory(name: &str, contents: &[u8]) -> anyhow::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file.try_clone()?), contents)?;
+    Ok(file)
 }

@@ -5,10 +5,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use wardroom_gate::{GateSetup, Resolvers};
+use wardroom_gate::{GateSetup, Inspection, Resolvers};
 use wardroom_kernel::process::inherited;
 use wardroom_model::exit::Exit;
 use wardroom_scribe::{Handoff, Producer, ScribeSetup};
+use zeroize::Zeroizing;
 
 use crate::cli;
 use crate::demo;
@@ -45,9 +46,9 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `gate FILE GENERATION control ring attribution policy`; the cell's sockets come over `control`
+/// `gate FILE GENERATION control ring attribution policy inspection`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, generation, control, ring, attribution, policy] = arguments else {
+    let [policy_file, generation, control, ring, attribution, policy, inspection] = arguments else {
         bail!("wrong number of arguments")
     };
     wardroom_gate::serve(GateSetup {
@@ -56,9 +57,10 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
         control: descriptor(control)?,
         attribution: Some(descriptor(attribution)?),
         policy_file: policy_file.clone(),
-        policy_text: read_from_start(descriptor(policy)?)?,
+        policy_text: String::from_utf8(read_from_start(descriptor(policy)?)?)?,
         resolvers: Resolvers::Host,
         generation: generation.parse()?,
+        inspection: Inspection::decode(&Zeroizing::new(read_from_start(descriptor(inspection)?)?))?,
     })?;
     Ok(())
 }
@@ -68,10 +70,11 @@ fn descriptor(number: &str) -> anyhow::Result<OwnedFd> {
     inherited(number.parse()?).with_context(|| format!("descriptor {number} was not handed over"))
 }
 
-fn read_from_start(file: OwnedFd) -> anyhow::Result<String> {
+fn read_from_start(file: OwnedFd) -> anyhow::Result<Vec<u8>> {
     let mut file = std::fs::File::from(file);
     std::io::Seek::rewind(&mut file)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    Ok(text)
+    // At once to its full length: a growing buffer would leave parts of it behind in freed memory.
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len())?.saturating_add(1));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

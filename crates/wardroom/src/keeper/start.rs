@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::GuardSetup;
 use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_gate::Inspection;
 use wardroom_kernel::message;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
@@ -82,7 +83,8 @@ fn start_gate(
     source: &Source,
 ) -> Result<Early, Failure> {
     let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
-    Early::start(Parts { ring, attribution, identity: plan.identity }, source)
+    let parts = Parts { ring, attribution, identity: plan.identity, inspection: Inspection::default() };
+    Early::start(parts, source)
 }
 
 fn start_guard(
