@@ -122,6 +122,11 @@ async fn admit_and_carry(gate: &Gate, agent: &TcpStream, attempt: &Attempt) -> R
     let flight = match permit.tls() {
         TlsExpectation::Raw => Vec::new(),
         TlsExpectation::Name => first_flight(gate, agent, &permit).await?,
+        TlsExpectation::Inspect => {
+            let why = "this gate cannot look inside TLS yet".to_owned();
+            let rule = permit.verdict().rule.clone();
+            return Err(Verdict { outcome: Outcome::Refused, reason: Reason::FailedClosed(why), rule });
+        }
     };
     let mut changes = gate.in_force.subscribe();
     let policy = changes.borrow_and_update().clone();

@@ -142,7 +142,7 @@ fn allow(rule: &AllowRule) -> String {
 fn host(host: &HostTarget) -> String {
     let ports = numbers(&host.ports);
     let how = match host.tls {
-        TlsExpectation::Name => format!("by TLS on port {ports}"),
+        TlsExpectation::Name | TlsExpectation::Inspect => format!("by TLS on port {ports}"),
         TlsExpectation::Raw => format!("with any protocol over TCP on port {ports}"),
     };
     let pin = host.pin.map(|pin| format!(", dialled at {pin}")).unwrap_or_default();
@@ -157,7 +157,8 @@ fn host(host: &HostTarget) -> String {
 
 fn requests(rule: &HttpRule) -> String {
     let methods = if rule.methods.is_empty() { "any method".to_owned() } else { rule.methods.join(" or ") };
-    let paths = if rule.paths.is_empty() { "any path".to_owned() } else { rule.paths.join(" or ") };
+    let paths: Vec<_> = rule.paths.iter().map(ToString::to_string).collect();
+    let paths = if paths.is_empty() { "any path".to_owned() } else { paths.join(" or ") };
     format!(", for requests of {methods} to {paths}, looked at inside TLS")
 }
 

@@ -17,7 +17,9 @@ mod why;
 pub use diagnose::{Diagnostic, PolicyErrors};
 pub use edit::{EditError, add_host};
 pub use explain::explain;
-pub use network::{Decision, NetworkPolicy, Permit, TlsExpectation};
+pub use network::{
+    Decision, NetworkPolicy, Permit, RequestDecision, RequestLine, RequestPermit, TlsExpectation,
+};
 pub use plan::{HostFacts, PlanError, plan};
 pub use policy::{
     Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,

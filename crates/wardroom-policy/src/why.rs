@@ -135,6 +135,7 @@ fn how(rule: &AllowRule) -> String {
     let protocol = match tls {
         TlsExpectation::Name => ", by TLS with this name",
         TlsExpectation::Raw => ", with any protocol over TCP",
+        TlsExpectation::Inspect => ", by TLS with this name, request by request",
     };
     let pin = pin.map(|pin| format!(", dialled at {pin}")).unwrap_or_default();
     let apps = rule.apps();

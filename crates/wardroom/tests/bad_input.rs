@@ -49,7 +49,7 @@ fn a_mistake_in_a_policy_is_shown_where_it_stands() {
 #[test]
 fn what_is_not_yet_supported_is_refused_rather_than_ignored() {
     let stage = Stage::new();
-    stage.agent("scout", "[[network.allow]]\nhost = \"example.com\"\nmethods = [\"GET\"]\n");
+    stage.agent("scout", "[ledger]\nretention = \"1 day\"\n");
     expect(&stage.sh("scout", "true"), POLICY, &["not yet supported", "scout.toml:1"]);
 }
 

@@ -2,21 +2,27 @@
 //!
 //! Denial wins over permission, the absence of a rule is a denial, and a [`Permit`] can be made nowhere else.
 
+mod path;
+mod request;
 mod rule;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use wardroom_model::event::Program;
 use wardroom_model::{HostName, HostPattern, Outcome, Reason, RuleRef, Verdict};
 
+pub use path::PathPattern;
+pub use request::{RequestDecision, RequestLine, RequestPermit};
 pub use rule::{AllowRule, DenyRule, HostTarget, HttpRule, Target, TlsExpectation};
 
 /// Everything that a policy says about the network. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct NetworkPolicy {
     rules: Arc<Rules>,
+    /// Hosts that a credential is bound to.
+    bound: Arc<BTreeSet<HostName>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +59,7 @@ pub struct Permit {
     verdict: Verdict,
     destination: Destination,
     rule: Arc<AllowRule>,
+    tls: TlsExpectation,
 }
 
 #[derive(Debug, Clone)]
@@ -78,7 +85,13 @@ impl NetworkPolicy {
             }
         }
         let file = file.to_owned();
-        Self { rules: Arc::new(Rules { file, allow, deny, exact, below, connections }) }
+        let rules = Rules { file, allow, deny, exact, below, connections };
+        Self { rules: Arc::new(rules), bound: Arc::default() }
+    }
+
+    /// The same, with the hosts that credentials are bound to: what goes there is looked at.
+    pub(crate) fn bound_to(self, hosts: BTreeSet<HostName>) -> Self {
+        Self { bound: Arc::new(hosts), ..self }
     }
 
     /// Whether the resolver may answer this name at all. That it may does not mean that any port is permitted.
@@ -109,7 +122,8 @@ impl NetworkPolicy {
                     closest = refused(Reason::PortNotNamed(port), Some(&rule.at));
                 }
             } else if rule.is_for(program) {
-                return permit(rule, Destination::Host(host.clone(), port));
+                let tls = self.expected(target, host, port, program);
+                return permit(rule, Destination::Host(host.clone(), port), tls);
             } else {
                 closest = refused(Reason::ProgramNotNamed, Some(&rule.at));
             }
@@ -131,12 +145,44 @@ impl NetworkPolicy {
                     closest = refused(Reason::PortNotNamed(address.port()), Some(&rule.at));
                 }
             } else if rule.is_for(program) {
-                return permit(rule, Destination::Literal(*literal));
+                return permit(rule, Destination::Literal(*literal), TlsExpectation::Raw);
             } else {
                 closest = refused(Reason::ProgramNotNamed, Some(&rule.at));
             }
         }
         Decision::Denial(closest)
+    }
+
+    /// What is expected of a connection that a rule permits. One rule that asks to look is enough: what the others permit
+    /// they permit to requests as well.
+    fn expected(
+        &self,
+        target: &HostTarget,
+        host: &HostName,
+        port: u16,
+        program: Option<&Program>,
+    ) -> TlsExpectation {
+        match target.tls {
+            TlsExpectation::Raw => TlsExpectation::Raw,
+            TlsExpectation::Inspect => TlsExpectation::Inspect,
+            TlsExpectation::Name if self.bound.contains(host) => TlsExpectation::Inspect,
+            TlsExpectation::Name => {
+                let looks = |rule: &&Arc<AllowRule>| rule.looks(port) && rule.is_for(program);
+                self.candidates(host).find(looks).map_or(TlsExpectation::Name, |_| TlsExpectation::Inspect)
+            }
+        }
+    }
+
+    /// The names whose connections the gate may have to open, each once: the only ones that its certificates are for.
+    #[must_use]
+    pub fn inspected(&self) -> Vec<HostPattern> {
+        let looking = self.rules.allow.iter().filter_map(|rule| match &rule.target {
+            Target::Host(target) if target.tls == TlsExpectation::Inspect => Some(target.pattern.clone()),
+            Target::Host(_) | Target::Literal(_) => None,
+        });
+        let bound = self.bound.iter().cloned().map(HostPattern::Exact);
+        let found: BTreeSet<_> = looking.chain(bound).collect();
+        found.into_iter().collect()
     }
 
     /// Whether a special address (private, loopback, link-local, ...) that a permitted name leads to may be dialled:
@@ -225,15 +271,12 @@ impl Permit {
     /// What the connection's first bytes must be.
     #[must_use]
     pub fn tls(&self) -> TlsExpectation {
-        match &self.rule.target {
-            Target::Host(target) => target.tls,
-            Target::Literal(_) => TlsExpectation::Raw,
-        }
+        self.tls
     }
 }
 
 /// A name's ancestors, the closest first, without the name itself.
-fn ancestors(host: &HostName) -> impl Iterator<Item = HostName> {
+pub(crate) fn ancestors(host: &HostName) -> impl Iterator<Item = HostName> {
     let text = host.as_str();
     let tails = text.match_indices('.').filter_map(move |(dot, _)| text.get(dot + 1..));
     // Every tail of a canonical name is canonical; parsing again costs little and cannot make up a name.
@@ -247,8 +290,8 @@ fn literal(rule: &AllowRule) -> Option<SocketAddr> {
     }
 }
 
-fn permit(rule: &Arc<AllowRule>, destination: Destination) -> Decision {
-    Decision::Permit(Permit { verdict: allowed(rule), destination, rule: Arc::clone(rule) })
+fn permit(rule: &Arc<AllowRule>, destination: Destination, tls: TlsExpectation) -> Decision {
+    Decision::Permit(Permit { verdict: allowed(rule), destination, rule: Arc::clone(rule), tls })
 }
 
 fn allowed(rule: &AllowRule) -> Verdict {

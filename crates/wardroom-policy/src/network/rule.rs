@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use wardroom_model::event::Program;
 use wardroom_model::{HostName, HostPattern, RuleRef};
 
+use super::path::PathPattern;
+
 /// A `[[network.allow]]` rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowRule {
@@ -46,14 +48,18 @@ pub enum TlsExpectation {
     Name,
     /// Anything: the rule says `protocol = "tcp"`, or is for a literal address.
     Raw,
+    /// TLS, with a server name that equals the host, which the gate terminates: every request in it is decided by itself.
+    Inspect,
 }
 
-/// What a rule asks of the requests inside TLS.
+/// What a rule asks of the requests inside TLS. One that asks nothing (`inspect = true`) has them looked at and permits all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpRule {
+    /// Empty means any.
     pub(crate) methods: Vec<String>,
-    pub(crate) paths: Vec<String>,
-    pub(crate) inspect: bool,
+    /// Empty means any.
+    pub(crate) paths: Vec<PathPattern>,
+    pub(crate) keep_query: bool,
 }
 
 /// A `[[network.deny]]` rule.
@@ -84,6 +90,20 @@ impl AllowRule {
         &self.apps
     }
 
+    /// What the rule asks of requests; `None` where it does not look at them.
+    #[must_use]
+    pub fn http(&self) -> Option<&HttpRule> {
+        self.http.as_ref()
+    }
+
+    /// Whether the rule asks to look at what goes to a port of its hosts.
+    pub(crate) fn looks(&self, port: u16) -> bool {
+        match &self.target {
+            Target::Host(host) => host.tls == TlsExpectation::Inspect && host.ports.contains(&port),
+            Target::Literal(_) => false,
+        }
+    }
+
     /// Whether a program is one that the rule is for. A program in a writable place is no identity, and neither is
     /// a path that was cut.
     pub(crate) fn is_for(&self, program: Option<&Program>) -> bool {
@@ -106,6 +126,31 @@ impl AllowRule {
     }
 }
 
+impl HttpRule {
+    /// The methods; empty means any.
+    #[must_use]
+    pub fn methods(&self) -> &[String] {
+        &self.methods
+    }
+
+    /// The paths; empty means any.
+    #[must_use]
+    pub fn paths(&self) -> &[PathPattern] {
+        &self.paths
+    }
+
+    /// Whether records keep the values of queries.
+    #[must_use]
+    pub fn keep_query(&self) -> bool {
+        self.keep_query
+    }
+
+    /// Whether there is a request that the rule does not permit.
+    pub(crate) fn restricts(&self) -> bool {
+        !self.methods.is_empty() || !self.paths.is_empty()
+    }
+}
+
 impl HostTarget {
     /// The names.
     #[must_use]
@@ -123,6 +168,10 @@ impl HostTarget {
     #[must_use]
     pub fn tls(&self) -> TlsExpectation {
         self.tls
+    }
+
+    pub(crate) fn looks(&self) -> bool {
+        self.tls == TlsExpectation::Inspect
     }
 
     /// Where the name is dialled in place of what it resolves to.

@@ -103,21 +103,18 @@ fn read(source: Source<'_>, mut root: Table<'_>, report: &mut Report) -> Option<
     let network = network::read(source, root.table("network", "[network]", report), report);
     let credentials = root.tables("credential", "[credential]", report);
     let credentials = credential::read(source, credentials, &network, report);
+    let network = network.bound_to(credentials.iter().map(|credential| credential.host.clone()).collect());
     let retention = retention(source, root.table("ledger", "[ledger]", report), report);
     root.finish(report);
 
     let (agent, isolation) = (agent?, isolation?);
-    let mut unsupported = network::unsupported(&network);
+    let mut unsupported = Vec::new();
     if isolation.value.kind == IsolationKind::Vm {
         unsupported.push(not_yet(source, &isolation.span, "isolation `vm`"));
     }
     if let Some(span) = &agent.hours_span {
         unsupported.push(not_yet(source, span, "working hours"));
     }
-    unsupported.extend(credentials.iter().map(|credential| Unsupported {
-        at: credential.at.clone(),
-        what: format!("the credential {}", credential.env),
-    }));
     unsupported.extend(retention.1);
     unsupported.sort_by_key(|item| item.at.line);
     Some(Policy {

@@ -8,8 +8,9 @@ use wardroom_model::HostPattern;
 use super::table::Table;
 use super::{Source, conflicts, hosts};
 use crate::diagnose::{At, Diagnostic, Report, Span};
-use crate::network::{AllowRule, DenyRule, HostTarget, HttpRule, NetworkPolicy, Target, TlsExpectation};
-use crate::policy::Unsupported;
+use crate::network::{
+    AllowRule, DenyRule, HostTarget, HttpRule, NetworkPolicy, PathPattern, Target, TlsExpectation,
+};
 
 /// A rule and where its parts stand, for saying how it conflicts with another.
 #[derive(Debug)]
@@ -48,17 +49,6 @@ pub(crate) fn read(source: Source<'_>, table: Option<Table<'_>>, report: &mut Re
         deny.into_iter().map(|placed| placed.rule).collect(),
         connections.unwrap_or(NetworkPolicy::CONNECTIONS),
     )
-}
-
-/// What of these rules this version does not carry out.
-pub(crate) fn unsupported(network: &NetworkPolicy) -> Vec<Unsupported> {
-    let inspected = network.allow().filter(|rule| rule.http.is_some());
-    inspected
-        .map(|rule| Unsupported {
-            at: rule.at.clone(),
-            what: "looking inside TLS (`methods`, `paths`, `inspect`)".to_owned(),
-        })
-        .collect()
 }
 
 /// The keys of an allow rule, before they are one.
@@ -108,7 +98,11 @@ fn host_target(parts: Parts, report: &mut Report) -> Option<HostTarget> {
     let host = host?;
     hosts::not_the_cell_itself(&host, report);
     hosts::no_public_suffix(&host, report);
-    let expectation = tls.as_ref().map_or(TlsExpectation::Name, |tls| tls.value);
+    let expectation = match tls.as_ref().map(|tls| tls.value) {
+        Some(TlsExpectation::Raw) => TlsExpectation::Raw,
+        _ if http.is_some() => TlsExpectation::Inspect,
+        Some(TlsExpectation::Name | TlsExpectation::Inspect) | None => TlsExpectation::Name,
+    };
     if let (Some(tls), None, TlsExpectation::Raw) = (&tls, &ports, expectation) {
         let diagnostic =
             Diagnostic::new("`protocol = \"tcp\"` needs `ports`", tls.span.clone(), "on which port?");
@@ -151,7 +145,7 @@ fn host_target(parts: Parts, report: &mut Report) -> Option<HostTarget> {
 /// Ports on which no one speaks TLS: a rule that expects it there can never match.
 fn plain_ports(ports: &At<BTreeSet<u16>>, expectation: TlsExpectation, report: &mut Report) {
     let plain = [22_u16, 80].into_iter().find(|port| ports.value.contains(port));
-    if let (Some(port), TlsExpectation::Name) = (plain, expectation) {
+    if let (Some(port), TlsExpectation::Name | TlsExpectation::Inspect) = (plain, expectation) {
         let title = format!("port {port} carries no TLS, and this rule expects TLS");
         let help = "add `protocol = \"tcp\"`: such connections are governed by name and port alone";
         report.push(Diagnostic::new(title, ports.span.clone(), "could never match").help(help));
@@ -165,7 +159,7 @@ fn literal(parts: Parts, report: &mut Report) -> Option<SocketAddr> {
     let spare = [
         ports.map(|ports| ("ports", ports.span)),
         networks.map(|networks| ("networks", networks.span)),
-        http.map(|http| ("methods`, `paths` and `inspect", http.span)),
+        http.map(|http| ("methods`, `paths`, `inspect` and `keep_query", http.span)),
         tls.filter(|tls| tls.value == TlsExpectation::Name).map(|tls| ("protocol = \"tls\"", tls.span)),
     ];
     for (key, span) in spare.into_iter().flatten() {
@@ -224,11 +218,13 @@ fn apps(table: &mut Table<'_>, report: &mut Report) -> Vec<String> {
 fn http(table: &mut Table<'_>, report: &mut Report) -> Option<At<HttpRule>> {
     let methods = table.texts("methods", report);
     let paths = table.texts("paths", report);
-    let inspect = table.boolean("inspect", report);
+    let flags = ["inspect", "keep_query"].map(|key| table.boolean(key, report).filter(|found| found.value));
+    let [inspect, keep_query] = flags;
     let span = [
         methods.as_ref().map(|list| list.span.clone()),
         paths.as_ref().map(|list| list.span.clone()),
-        inspect.as_ref().filter(|found| found.value).map(|found| found.span.clone()),
+        inspect.map(|found| found.span),
+        keep_query.as_ref().map(|found| found.span.clone()),
     ];
     let span = span.into_iter().flatten().next();
     let methods = methods.map(|list| list.value).unwrap_or_default();
@@ -241,8 +237,8 @@ fn http(table: &mut Table<'_>, report: &mut Report) -> Option<At<HttpRule>> {
     }
     let value = HttpRule {
         methods: methods.into_iter().map(|method| method.value).collect(),
-        paths: paths.into_iter().map(|path| path.value).collect(),
-        inspect: inspect.is_some_and(|found| found.value),
+        paths: paths.iter().map(|path| PathPattern::new(&path.value)).collect(),
+        keep_query: keep_query.is_some(),
     };
     span.map(|span| At { value, span })
 }
@@ -258,8 +254,9 @@ fn check_method(method: &At<String>, report: &mut Report) {
 fn check_path(path: &At<String>, report: &mut Report) {
     let below = path.value.strip_prefix('/');
     let dots = |rest: &str| rest.split('/').any(|part| part == "." || part == "..");
-    let odd = below
-        .is_none_or(|rest| dots(rest) || rest.contains("//") || rest.contains(['?', '#', '\\', '%', ' ']));
+    let odd = below.is_none_or(|rest| {
+        dots(rest) || rest.contains("//") || rest.contains(['?', '#', '\\', '%', ' ', ';'])
+    });
     if odd {
         let title = format!("{:?} is no path of requests", path.value);
         let help =

@@ -73,7 +73,7 @@ fn named(target: &HostTarget) -> Vec<Service> {
         host: Some(name.clone()),
         port: *port,
         dialled: target.pin(),
-        tls: target.tls() == TlsExpectation::Name,
+        tls: target.tls() != TlsExpectation::Raw,
         untried: wildcard.then(|| "a wildcard names no single host".to_owned()),
     };
     target.ports().iter().map(service).collect()

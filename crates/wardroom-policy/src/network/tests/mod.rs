@@ -1,3 +1,5 @@
+mod requests;
+
 use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
