@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments. This crate opens no file, asks no resolver, reads no clock and holds
 //! no state; what it must know of the host comes in as [`plan::HostFacts`].
 
+mod credential;
 mod diagnose;
 pub mod edit;
 mod explain;
@@ -14,6 +15,10 @@ pub mod sensitive;
 pub mod templates;
 mod why;
 
+pub use credential::{
+    Credential, CredentialKind, CredentialLimits, GithubApp, Grant, ModelApi, ModelFields, ModelShape,
+    Oauth2, Overdue, Particulars, SecretCommand, SecretSource, Vault, VaultAuth,
+};
 pub use diagnose::{Diagnostic, PolicyErrors};
 pub use edit::{EditError, add_host};
 pub use explain::explain;
@@ -22,8 +27,7 @@ pub use network::{
 };
 pub use plan::{HostFacts, PlanError, plan};
 pub use policy::{
-    Agent, Credential, CredentialKind, CredentialLimits, Files, Hours, Isolation, IsolationKind, Outside,
-    Overdue, PathRule, Policy, Retention, Unsupported,
+    Agent, Files, Hours, Isolation, IsolationKind, Outside, PathRule, Policy, Retention, Unsupported,
 };
 pub use templates::{HereError, TEMPLATES, here_policy, template, template_at};
 pub use why::{Answer, why};

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
 use wardroom_model::plan::LimitsBy;
-use wardroom_model::{AgentName, HostName, RuleRef};
+use wardroom_model::{AgentName, RuleRef};
 
+use crate::credential::{Credential, ModelApi};
 use crate::network::NetworkPolicy;
 
 /// One agent's policy.
@@ -19,6 +20,7 @@ pub struct Policy {
     pub(crate) files: Files,
     pub(crate) network: NetworkPolicy,
     pub(crate) credentials: Vec<Credential>,
+    pub(crate) model_apis: Vec<ModelApi>,
     pub(crate) retention: Retention,
     pub(crate) unsupported: Vec<Unsupported>,
 }
@@ -118,66 +120,6 @@ pub struct PathRule {
     pub at: RuleRef,
 }
 
-/// `[[credential]]`: a secret that the agent uses and never holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Credential {
-    /// The variable in which the agent sees a placeholder.
-    pub env: String,
-    /// The only host that it is sent to.
-    pub host: HostName,
-    /// How it is sent.
-    pub kind: CredentialKind,
-    /// The header that carries it, for [`CredentialKind::Header`].
-    pub header: Option<String>,
-    /// Seconds after which it is due for rotation.
-    pub max_age: Option<u64>,
-    /// What happens when it is overdue.
-    pub overdue: Overdue,
-    /// Limits on its use.
-    pub limits: CredentialLimits,
-    /// Where it stands.
-    pub at: RuleRef,
-}
-
-/// How a credential is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CredentialKind {
-    /// In a header of its own.
-    Header,
-    /// `Authorization: Bearer`.
-    Bearer,
-    /// `Authorization: Basic`.
-    Basic,
-    /// AWS Signature Version 4.
-    AwsSigv4,
-    /// A GitHub App's installation tokens.
-    GithubApp,
-    /// OAuth 2 client credentials or refresh.
-    Oauth2,
-}
-
-/// What happens when a credential is overdue for rotation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overdue {
-    /// A record.
-    Alert,
-    /// It is no longer used.
-    Refuse,
-}
-
-/// Limits on a credential's use. `None` is no limit.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CredentialLimits {
-    /// Requests in any minute.
-    pub requests_per_minute: Option<u64>,
-    /// Bytes a day, both ways together.
-    pub bytes_per_day: Option<u64>,
-    /// Model tokens a day, in and out together.
-    pub tokens_per_day: Option<u64>,
-    /// US dollars a day.
-    pub usd_per_day: Option<f64>,
-}
-
 /// `[ledger] retention`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
@@ -243,6 +185,12 @@ impl Policy {
     #[must_use]
     pub fn credentials(&self) -> &[Credential] {
         &self.credentials
+    }
+
+    /// The APIs of models that it declares, besides the ones that are known.
+    #[must_use]
+    pub fn model_apis(&self) -> &[ModelApi] {
+        &self.model_apis
     }
 
     /// How long its ledger is kept.

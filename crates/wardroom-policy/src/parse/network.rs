@@ -232,12 +232,9 @@ fn http(table: &mut Table<'_>, report: &mut Report) -> Option<At<HttpRule>> {
     for method in &methods {
         check_method(method, report);
     }
-    for path in &paths {
-        check_path(path, report);
-    }
     let value = HttpRule {
         methods: methods.into_iter().map(|method| method.value).collect(),
-        paths: paths.iter().map(|path| PathPattern::new(&path.value)).collect(),
+        paths: paths.iter().filter_map(|path| self::path(path, report)).collect(),
         keep_query: keep_query.is_some(),
     };
     span.map(|span| At { value, span })
@@ -251,7 +248,8 @@ fn check_method(method: &At<String>, report: &mut Report) {
     }
 }
 
-fn check_path(path: &At<String>, report: &mut Report) {
+/// A path of requests, with `*` and `**`.
+pub(crate) fn path(path: &At<String>, report: &mut Report) -> Option<PathPattern> {
     let below = path.value.strip_prefix('/');
     let dots = |rest: &str| rest.split('/').any(|part| part == "." || part == "..");
     let odd = below.is_none_or(|rest| {
@@ -262,14 +260,16 @@ fn check_path(path: &At<String>, report: &mut Report) {
         let help =
             "start with `/`; no query, no escapes; `*` is one part, `**` any number, as \"/repos/acme/**\"";
         report.push(Diagnostic::new(title, path.span.clone(), "could never match").help(help));
-        return;
+        return None;
     }
     let stars = path.value.split('/').any(|part| part.contains('*') && part != "*" && part != "**");
     if stars {
         let title = format!("{:?} has a `*` within a part", path.value);
         let help = "a part is `*`, `**` or a text without `*`";
         report.push(Diagnostic::new(title, path.span.clone(), "a `*` stands for a whole part").help(help));
+        return None;
     }
+    Some(PathPattern::new(&path.value))
 }
 
 /// RFC 9110, 9.3, without CONNECT and TRACE, which no rule can permit; PATCH is RFC 5789.

@@ -51,6 +51,12 @@ impl<'a> Table<'a> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.key_span.clone())
     }
 
+    /// The value of a key, for telling its kind before it is read.
+    pub(crate) fn peek(&self, key: &str) -> Option<&'a DeValue<'a>> {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.and_then(|entry| entry.value).map(Spanned::get_ref)
+    }
+
     /// The value of a key, taken out.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
