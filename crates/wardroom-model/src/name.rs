@@ -160,6 +160,15 @@ impl HostPattern {
         }
     }
 
+    /// Whether every name that `other` means is meant.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(name) => self.matches(name),
+            Self::Below(base) => self == other || (matches!(self, Self::Below(_)) && self.matches(base)),
+        }
+    }
+
     /// Whether a canonical name is meant.
     #[must_use]
     pub fn matches(&self, name: &HostName) -> bool {
@@ -217,6 +226,17 @@ mod tests {
         let matches = |text| pattern.matches(&HostName::parse(text).unwrap());
         assert!(matches("a.example.com") && matches("a.b.example.com"));
         assert!(!matches("example.com") && !matches("badexample.com") && !matches("example.com.evil.net"));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_means_and_no_more() {
+        let covers = |wide: &str, narrow: &str| {
+            HostPattern::parse(wide).unwrap().covers(&HostPattern::parse(narrow).unwrap())
+        };
+        assert!(covers("a.example", "a.example") && covers("*.example", "a.example"));
+        assert!(covers("*.a.example", "*.a.example") && covers("*.example", "*.a.example"));
+        assert!(!covers("a.example", "*.a.example") && !covers("*.a.example", "a.example"));
+        assert!(!covers("*.a.example", "*.example") && !covers("a.example", "b.example"));
     }
 
     #[test]

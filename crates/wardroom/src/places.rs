@@ -71,6 +71,8 @@ impl Places {
             home: state.join("home/agent"),
             ledger: state.join("ledger"),
             rings: state.join("rings"),
+            authority: state.join("authority"),
+            trust: state.join("trust"),
             lock: state.join("lock"),
             control: self.run.join(format!("{name}.sock")),
             state,
@@ -91,6 +93,10 @@ pub(crate) struct AgentPlaces {
     pub(crate) ledger: PathBuf,
     /// Through which records reach the ledger; the keeper's own.
     pub(crate) rings: PathBuf,
+    /// The key of its certificate authority; the keeper's own.
+    pub(crate) authority: PathBuf,
+    /// What its programs are to trust; public.
+    pub(crate) trust: PathBuf,
     /// Held while the agent runs.
     pub(crate) lock: PathBuf,
     /// Where its keeper listens for the operator.

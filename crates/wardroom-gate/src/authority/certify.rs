@@ -6,7 +6,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree, IsCa,
     KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
 };
-use rustls_pki_types::PrivatePkcs8KeyDer;
 use wardroom_model::{AgentName, HostPattern};
 use zeroize::Zeroizing;
 
@@ -30,12 +29,12 @@ pub struct Issued {
     pub pem: String,
 }
 
-/// A new private key, PKCS #8.
+/// A new private key: PKCS #8, as PEM.
 ///
 /// # Errors
 /// The kernel gives no random numbers.
-pub fn new_key() -> Result<Zeroizing<Vec<u8>>, AuthorityError> {
-    fresh_key().map(|key| Zeroizing::new(key.serialize_der()))
+pub fn new_key() -> Result<Zeroizing<String>, AuthorityError> {
+    fresh_key().map(|key| Zeroizing::new(key.serialize_pem()))
 }
 
 /// Makes the certificate with which `key` vouches for `names` on behalf of one agent. `now` is in seconds since 1970.
@@ -43,7 +42,7 @@ pub fn new_key() -> Result<Zeroizing<Vec<u8>>, AuthorityError> {
 /// # Errors
 /// The key is damaged, or the certificate cannot be made.
 pub fn certify(
-    key: &[u8],
+    key: &str,
     agent: &AgentName,
     host: &str,
     names: &[HostPattern],
@@ -58,7 +57,7 @@ pub fn certify(
     params.name_constraints = Some(constraints(names));
     let made = params.self_signed(&pair).map_err(|e| AuthorityError::Certificate(e.to_string()))?;
     let names = names.iter().map(ToString::to_string).collect();
-    let parts = AuthorityParts { key: key.to_vec(), subject, host: host.to_owned(), names };
+    let parts = AuthorityParts { key: key.to_owned(), subject, host: host.to_owned(), names };
     Ok(Issued { parts, certificate: made.der().to_vec(), pem: made.pem() })
 }
 
@@ -111,8 +110,8 @@ pub(super) fn serial() -> Result<SerialNumber, AuthorityError> {
 }
 
 /// Reads a private key as [`new_key`] makes it.
-pub(super) fn key(pkcs8: &[u8]) -> Result<KeyPair, AuthorityError> {
-    KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(pkcs8), &PKCS_ECDSA_P256_SHA256)
+pub(super) fn key(pem: &str) -> Result<KeyPair, AuthorityError> {
+    KeyPair::from_pkcs8_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256)
         .map_err(|e| AuthorityError::Key(e.to_string()))
 }
 

@@ -29,9 +29,9 @@ pub use certify::{Issued, certify, new_key};
 /// What the keeper gives a gate of an authority.
 #[derive(Encode, Decode, Zeroize, ZeroizeOnDrop)]
 pub struct AuthorityParts {
-    /// The private key, PKCS #8.
-    #[cbor(n(0), with = "minicbor::bytes")]
-    key: Vec<u8>,
+    /// The private key, PKCS #8 as PEM.
+    #[n(0)]
+    key: String,
     /// The common name of its certificate.
     #[n(1)]
     subject: String,

@@ -33,6 +33,7 @@ pub(crate) fn environment(policy: &Policy, facts: &HostFacts) -> BTreeMap<String
     });
     let mut found: BTreeMap<String, String> = passed.collect();
     found.entry("LANG".to_owned()).or_insert_with(|| "C.UTF-8".to_owned());
+    found.extend(super::trust::environment(facts));
     found.extend(policy.agent.environment.clone());
     let fixed = [
         ("HOME", HOME),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use wardroom_model::plan::Identity;
 
-use super::PlanError;
+use super::{PlanError, Trust};
 use crate::policy::{PathRule, Policy};
 
 /// The host, as far as a plan depends on it.
@@ -29,6 +29,8 @@ pub struct HostFacts {
     pub landlock_abi: u32,
     /// The command given to `run`, in place of the policy's.
     pub command: Option<Vec<Vec<u8>>>,
+    /// What is trusted besides the system's authorities, where the gate looks into connections.
+    pub trust: Option<Trust>,
 }
 
 /// One entry of the system's tree.

@@ -9,6 +9,7 @@ mod facts;
 mod generated;
 mod given;
 mod system;
+mod trust;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,7 @@ pub use describe::describe;
 pub use environment::PASSED;
 pub use facts::{Entry, HostFacts, Resolved, wanted_paths};
 pub use system::survey;
+pub use trust::{BUNDLES, JAVA_STORES, Trust};
 
 pub(crate) use generated::is_generated;
 pub(crate) use system::{is_system, normal};
@@ -121,6 +123,7 @@ pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
     check_apps(policy, facts)?;
     let given = given::given(policy, facts)?;
     let mut mounts = system::mounts(policy, facts)?;
+    mounts.extend(trust::mounts(facts));
     mounts.extend(generated::files(&policy.agent.name, facts));
     mounts.extend(system::writable(policy, facts));
     mounts.extend(given.iter().map(|given| given.mount.clone()));

@@ -45,6 +45,7 @@ pub(crate) fn host() -> HostFacts {
         ]),
         landlock_abi: 6,
         command: None,
+        trust: None,
     }
 }
 
@@ -204,4 +205,41 @@ fn home_has_no_meaning_in_system_mode() {
     facts.operator_home = None;
     let error = plan(&policy("[files]\nworkspace = \"~/x\"\n"), &facts).unwrap_err();
     assert!(matches!(error, PlanError::NoHome { .. }), "{error}");
+}
+
+#[test]
+fn an_agent_that_is_inspected_trusts_its_authority_where_programs_look() {
+    let path = PathBuf::from;
+    let mut facts = host();
+    facts.trust = Some(super::Trust {
+        authority: path("/state/authority.pem"),
+        bundle: path("/state/bundle.pem"),
+        java: Some(path("/state/cacerts")),
+        bundles: vec![path("/etc/ssl/certs/ca-certificates.crt"), path("/srv/elsewhere.pem")],
+        java_stores: vec![path("/usr/lib/jvm/default/lib/security/cacerts")],
+    });
+    let policy = policy("[files]\nworkspace = \"~/work/scout\"\n");
+    let (with, without) = (plan(&policy, &facts).unwrap(), plan(&policy, &host()).unwrap());
+    let added = with.mounts.iter().filter(|mount| !without.mounts.contains(mount));
+    let added = added.map(|mount| {
+        let Mount::Bind { source, target, write: false, exec: false, optional: false, .. } = mount else {
+            panic!("{mount:?}")
+        };
+        (source.to_str().unwrap(), target.to_str().unwrap())
+    });
+    let bundle = "/state/bundle.pem";
+    assert_eq!(
+        added.collect::<Vec<_>>(),
+        [
+            ("/state/authority.pem", "/etc/ssl/wardroom/authority.pem"),
+            (bundle, "/etc/ssl/wardroom/bundle.pem"),
+            (bundle, "/etc/ssl/certs/ca-certificates.crt"),
+            (bundle, "/etc/ssl/cert.pem"),
+            ("/state/cacerts", "/usr/lib/jvm/default/lib/security/cacerts"),
+        ]
+    );
+    assert_eq!(with.environment["SSL_CERT_FILE"], "/etc/ssl/wardroom/bundle.pem");
+    assert_eq!(with.environment["NODE_EXTRA_CA_CERTS"], "/etc/ssl/wardroom/authority.pem");
+    assert_eq!(with.environment.len(), without.environment.len() + 10);
+    assert_eq!(with.landlock, without.landlock);
 }

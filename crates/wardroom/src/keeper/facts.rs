@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::{CellPlan, Identity};
-use wardroom_policy::plan::{Entry, PASSED, Resolved, survey, wanted_paths};
+use wardroom_policy::plan::{Entry, PASSED, Resolved, Trust, survey, wanted_paths};
 use wardroom_policy::{HostFacts, Policy};
 
 use crate::failure::{Failure, OrExit};
@@ -20,20 +20,18 @@ pub(super) fn plan(
     policy: &Policy,
     request: Asked,
 ) -> Result<CellPlan, Failure> {
-    let operator_home = match request.identity {
-        Identity::Operator { .. } => Some(places::home()?),
-        Identity::Range { .. } => None,
-    };
+    let operator_home = operator_home(request.identity)?;
     let wanted = wanted_paths(policy, operator_home.as_deref()).or_exit(Exit::Policy)?;
     let facts = HostFacts {
         identity: request.identity,
         agent_home: agent.home.clone(),
         own: own(places),
-        system: system(&root(policy, operator_home.as_deref())),
+        system: system(&root_of(policy, operator_home.as_deref())),
         resolved: wanted.into_iter().map(|path| (path.clone(), resolve(&path))).collect(),
         environment: environment(),
         landlock_abi: wardroom_kernel::landlock::level(),
         command: request.command,
+        trust: request.trust,
         operator_home,
     };
     wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
@@ -46,6 +44,21 @@ pub(super) struct Asked {
     pub(super) identity: Identity,
     /// The command in place of the policy's.
     pub(super) command: Option<Vec<Vec<u8>>>,
+    /// What its programs trust besides the system's authorities.
+    pub(super) trust: Option<Trust>,
+}
+
+/// The root directory of the system that an agent sees.
+pub(super) fn root(policy: &Policy, identity: Identity) -> Result<PathBuf, Failure> {
+    Ok(root_of(policy, operator_home(identity)?.as_deref()))
+}
+
+/// What `~` means in a policy; nothing in system mode.
+fn operator_home(identity: Identity) -> Result<Option<PathBuf>, Failure> {
+    match identity {
+        Identity::Operator { .. } => places::home().map(Some),
+        Identity::Range { .. } => Ok(None),
+    }
 }
 
 /// Wardroom's own directories: never given to an agent.
@@ -56,8 +69,8 @@ fn own(places: &Places) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The root directory of the system that the cell sees: the policy's, or this host's.
-fn root(policy: &Policy, operator_home: Option<&Path>) -> PathBuf {
+/// The policy's, or this host's.
+fn root_of(policy: &Policy, operator_home: Option<&Path>) -> PathBuf {
     let Some(rule) = &policy.isolation().root else { return PathBuf::from("/") };
     match (rule.path.strip_prefix("~/"), operator_home) {
         (Some(rest), Some(home)) => home.join(rest),

@@ -2,11 +2,13 @@
 //! and ends them in reverse. It never parses a byte that the agent wrote, beyond what the guard reads with bounds.
 
 mod afterwards;
+mod authority;
 mod ending;
 mod facts;
 mod gate;
 mod guard;
 mod heartbeat;
+mod java_store;
 mod operator;
 mod play;
 mod policy_change;
@@ -20,9 +22,11 @@ mod state;
 mod streams;
 mod supervise;
 pub(crate) mod terminal;
+mod trust;
 
 use std::os::fd::OwnedFd;
 
+use wardroom_gate::Inspection;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Mount;
 
@@ -80,11 +84,14 @@ pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
     let agent = places.agent(&name);
     let identity = state::prepare(places, &agent)?;
     let _lock = state::lock(&agent, name.as_str())?;
-    let asked =
-        facts::Asked { identity, command: (!request.command.is_empty()).then(|| request.command.clone()) };
+    let prepared = authority::prepare(&agent, policy, &facts::root(policy, identity)?)?;
+    let (authority, trust) = prepared.map(|prepared| (prepared.parts, prepared.trust)).unzip();
+    let command = (!request.command.is_empty()).then(|| request.command.clone());
+    let asked = facts::Asked { identity, command, trust };
     let mut plan = facts::plan(places, &agent, policy, asked)?;
     plan.mounts.extend(request.mounts.iter().cloned());
-    let crew = start::start(places, &agent, &plan, &request)?;
+    let inspection = Inspection { authority, ..Inspection::default() };
+    let crew = start::start(places, &agent, &plan, &request, inspection)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
     if let Err(error) = std::fs::remove_file(&agent.control)
         && error.kind() != std::io::ErrorKind::NotFound

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use sha2::{Digest, Sha256};
-use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::PolicyChange;
+use wardroom_model::{Event, HostPattern};
 
 use super::policy_file::{self, Watch};
 use super::start::{Crew, in_force, record};
@@ -24,6 +24,8 @@ pub(super) struct PolicyFile {
     last: String,
     /// The cell that was built: what of the policy a running cell cannot follow.
     built: String,
+    /// The names that the agent's authority may vouch for until the next start.
+    inspected: Vec<HostPattern>,
 }
 
 impl PolicyFile {
@@ -33,7 +35,8 @@ impl PolicyFile {
             Some(file) => Some((file.clone(), Watch::on(file)?)),
             None => None,
         };
-        Ok(Self { watched, last: source.text.clone(), built: fixed(source) })
+        let inspected = source.policy.network().inspected();
+        Ok(Self { watched, last: source.text.clone(), built: fixed(source), inspected })
     }
 
     /// Readable when the file may have changed.
@@ -76,7 +79,21 @@ impl PolicyFile {
                 "wardroom: what it changed about the cell itself (files, limits, command) takes effect at the next start",
             );
         }
+        self.tell_what_is_not_inspected_yet(source);
         Ok(())
+    }
+
+    /// The authority's certificate and the cell's trust in it were settled at the start.
+    fn tell_what_is_not_inspected_yet(&self, source: &Source) {
+        let wanted = source.policy.network().inspected();
+        let late = wanted.iter().filter(|name| !self.inspected.iter().any(|known| known.covers(name)));
+        let late: Vec<_> = late.map(ToString::to_string).collect();
+        if !late.is_empty() {
+            screen::talk(&format!(
+                "wardroom: looking into connections to {} takes effect at the next start; until then they are refused",
+                late.join(", ")
+            ));
+        }
     }
 
     fn refuse(&self, crew: &Crew, why: &str) {

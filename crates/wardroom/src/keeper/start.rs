@@ -53,10 +53,11 @@ pub(super) fn start(
     agent: &AgentPlaces,
     plan: &CellPlan,
     request: &RunRequest,
+    inspection: Inspection,
 ) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
-    let gate = start_gate(&scribe, from_guard, plan, &request.source)?;
+    let gate = start_gate(&scribe, from_guard, plan, &request.source, inspection)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
     let sockets =
@@ -81,9 +82,10 @@ fn start_gate(
     attribution: OwnedFd,
     plan: &CellPlan,
     source: &Source,
+    inspection: Inspection,
 ) -> Result<Early, Failure> {
     let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
-    let parts = Parts { ring, attribution, identity: plan.identity, inspection: Inspection::default() };
+    let parts = Parts { ring, attribution, identity: plan.identity, inspection };
     Early::start(parts, source)
 }
 
