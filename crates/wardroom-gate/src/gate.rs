@@ -10,6 +10,7 @@ use wardroom_policy::NetworkPolicy;
 
 use crate::attribution::Actors;
 use crate::authority::Authority;
+use crate::credential::Credentials;
 use crate::dial::Outside;
 use crate::limits::Limits;
 use crate::record::Recorder;
@@ -23,7 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// One agent's gate.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: Rc<Recorder>,
+    pub(crate) credentials: Credentials,
     pub(crate) names: RefCell<Synthetic>,
     pub(crate) limits: Limits,
     pub(crate) actors: Actors,

@@ -22,6 +22,7 @@ mod hello;
 mod inspection;
 mod limits;
 mod packets;
+pub mod placeholder;
 mod record;
 mod relay;
 mod resolver;

@@ -22,6 +22,7 @@ use wardroom_scribe::{Handoff, HandoffError};
 use crate::attribution::{self, Actors};
 use crate::authority::{Authority, AuthorityError};
 use crate::control::{self, Answer, Heard, Incoming};
+use crate::credential::Credentials;
 use crate::dial::Outside;
 use crate::gate::Gate;
 use crate::harden::{HardenError, harden};
@@ -117,13 +118,15 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     } = setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
     let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;
-    let Inspection { authority, tag: _, placeholders: _, prices: _ } = &inspection;
+    let Inspection { authority, tag, placeholders, prices: _ } = inspection;
     let authority = authority.as_ref().map(Authority::open).transpose()?;
-    drop(inspection);
+    let recorder = Rc::new(Recorder::new(handoff));
+    let credentials = Credentials::new(Rc::clone(&recorder), &tag, placeholders, &policy);
     let Some(sockets) = sockets_of(sockets, &control).map_err(GateError::Control)? else { return Ok(()) };
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
     let gate = Rc::new(Gate {
-        recorder: Recorder::new(handoff),
+        recorder,
+        credentials,
         names: RefCell::new(names),
         limits: Limits::new(Instant::now()),
         actors: Actors::new(diag, attribution).map_err(GateError::Sockets)?,
@@ -209,6 +212,7 @@ async fn obey(gate: &Gate, control: OwnedFd, file: &str) -> io::Result<()> {
 fn replace(gate: &Gate, file: &str, text: &str) -> Answer {
     match parse(file, text) {
         Ok(policy) => {
+            gate.credentials.replace(&policy);
             gate.in_force.send_replace(policy.network().clone());
             Answer::PolicyInForce(Sha256::digest(text).into())
         }

@@ -1,18 +1,56 @@
 //! Credentials at the gate: an agent's placeholder goes in, the real value goes out, to the bound host alone.
 //!
 //! A value is put in last, after the policy has permitted the request, after the limits have been reserved, after the
-//! record, over a connection whose server has been verified. It never goes into a record, an error or an answer.
+//! record, over a connection whose server has been verified. It is put in only where its placeholder stands: a request
+//! without one goes out without one. It never goes into a record, an error or an answer.
 #![expect(dead_code, reason = "the seam stands before both of its sides do")]
 
-use bytes::Bytes;
-use http::{StatusCode, request, response};
+mod exchange;
+mod held;
+mod mask;
+mod own;
+mod search;
+mod seat;
+mod sigv4;
+mod supplied;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use http::{StatusCode, request};
+use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
-use wardroom_model::request::Usage;
-use wardroom_model::{HostName, Verdict};
+use wardroom_model::supply::Supply;
+use wardroom_model::{Event, HostName, Outcome, Reason, RuleRef, Verdict};
+use wardroom_policy::Policy;
+
+use crate::clock::unix_now;
+use crate::placeholder::Tag;
+use crate::record::Recorder;
+
+pub(crate) use exchange::Exchange;
+use exchange::Use;
+use held::Held;
+use search::Search;
+use seat::Binding;
 
 /// The credentials of one agent.
 #[derive(Debug)]
-pub(crate) struct Credentials {}
+pub(crate) struct Credentials {
+    shared: Rc<Shared>,
+}
+
+/// What every exchange needs of them.
+#[derive(Debug)]
+struct Shared {
+    recorder: Rc<Recorder>,
+    /// None where the keeper gave no tag: then there is no placeholder either, and a bound host is not served.
+    search: Option<Search>,
+    placeholders: BTreeMap<String, String>,
+    bindings: RefCell<Vec<Rc<Binding>>>,
+    held: Held,
+}
 
 /// The request that asks.
 #[derive(Debug, Clone, Copy)]
@@ -25,62 +63,175 @@ pub(crate) struct Asked<'a> {
 /// A refusal that is yet to be recorded, and how it is answered.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) verdict: Box<Verdict>,
+    pub(crate) verdict: Verdict,
     pub(crate) status: StatusCode,
     /// Seconds after which it may be tried again, for a limit.
     pub(crate) retry_after: Option<u64>,
 }
 
-/// One request and its answer, from the moment it is admitted. Dropped before it is settled, it counts as the worst case.
-#[derive(Debug)]
-pub(crate) struct Exchange {}
+impl Refusal {
+    fn new(status: StatusCode, reason: Reason, rule: Option<RuleRef>) -> Self {
+        Self { verdict: Verdict { outcome: Outcome::Refused, reason, rule }, status, retry_after: None }
+    }
+}
 
 impl Credentials {
+    /// The credentials of a policy, with what the keeper said of this start: the host's tag, and each credential's
+    /// placeholder by its name.
+    pub(crate) fn new(
+        recorder: Rc<Recorder>,
+        tag: &str,
+        placeholders: Vec<(String, String)>,
+        policy: &Policy,
+    ) -> Self {
+        let search = Tag::parse(tag).map(|tag| Search::new(&tag));
+        let placeholders = placeholders.into_iter().collect();
+        let (bindings, held) = (RefCell::default(), Held::default());
+        let credentials = Self { shared: Rc::new(Shared { recorder, search, placeholders, bindings, held }) };
+        credentials.replace(policy);
+        credentials
+    }
+
+    /// Puts the bindings of another policy in force. What is open with a credential that is not in it ends.
+    pub(crate) fn replace(&self, policy: &Policy) {
+        let placeholder = |name: &str| self.shared.placeholders.get(name).cloned();
+        let bind = |credential| Binding::new(credential, placeholder(&credential.name)).map(Rc::new);
+        *self.shared.bindings.borrow_mut() = policy.credentials().iter().filter_map(bind).collect();
+        self.shared.held.look_again();
+    }
+
+    /// Takes what the broker says.
+    pub(crate) fn take(&self, supply: Supply) {
+        let placeholder = self.shared.placeholders.get(supply.name()).map_or("", String::as_str);
+        if let Some((name, act)) = self.shared.held.take(supply, placeholder) {
+            self.shared.note(name, act);
+        }
+    }
+
+    /// The broker is gone.
+    pub(crate) fn orphan(&self, why: &str) {
+        for name in self.shared.held.orphan(why) {
+            self.shared.note(name, CredentialAct::Unavailable { why: why.to_owned() });
+        }
+    }
+
     /// Looks at the head of a permitted request: whose placeholders it carries and where, which credential is bound,
     /// whether its limits have room. Nothing real is put in yet.
-    pub(crate) fn admit(&self, _asked: Asked<'_>, _head: &mut request::Parts) -> Result<Exchange, Refusal> {
-        Ok(Exchange {})
+    pub(crate) fn admit(&self, asked: Asked<'_>, head: &mut request::Parts) -> Result<Exchange, Refusal> {
+        let shared = &self.shared;
+        let bound: Vec<_> =
+            shared.bindings.borrow().iter().filter(|binding| binding.host == *asked.host).cloned().collect();
+        let Some(search) = &shared.search else {
+            let why = || Reason::FailedClosed("the tag of placeholders is not known".to_owned());
+            return match bound.first() {
+                Some(binding) => Err(Refusal::new(StatusCode::FORBIDDEN, why(), Some(binding.rule.clone()))),
+                None => Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), false)),
+            };
+        };
+        if let Some(place) = in_target(search, head) {
+            return Err(shared.misused(asked, head, place));
+        }
+        let mut seated: Vec<Rc<Binding>> = Vec::new();
+        for (name, value) in &head.headers {
+            if search.hits_value(value.as_bytes()) {
+                let mut seats = bound.iter().filter(|binding| binding.seat(name, value.as_bytes()).is_some());
+                let Some(binding) = seats.next() else {
+                    return Err(shared.misused(asked, head, name.as_str()));
+                };
+                if !seated.iter().any(|other| Rc::ptr_eq(other, binding)) {
+                    seated.push(Rc::clone(binding));
+                }
+            } else if let Some(binding) = bound.first() {
+                let elsewhere =
+                    || bound.iter().any(|binding| binding.header() == name).then_some(name.as_str());
+                if let Some(place) = own::in_header(name, value).or_else(elsewhere) {
+                    return Err(shared.own(asked, binding, place));
+                }
+            }
+        }
+        if let (Some(binding), Some(place)) = (bound.first(), own::in_query(&head.uri)) {
+            return Err(shared.own(asked, binding, place));
+        }
+        let uses = seated.into_iter().map(|binding| shared.lease(binding)).collect::<Result<_, _>>()?;
+        Ok(Exchange::new(Rc::clone(shared), asked, uses, !bound.is_empty()))
     }
 }
 
-impl Exchange {
-    /// The credential that is put in, by its name.
-    pub(crate) fn credential(&self) -> Option<&str> {
-        None
-    }
-
-    /// Puts the real value in: the last thing before the head is sent.
-    pub(crate) fn insert(&mut self, _head: &mut request::Parts) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// A part of the request's body on its way out.
-    pub(crate) fn outgoing(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
-        Ok(part)
-    }
-
-    /// The head of the answer, masked in place.
-    pub(crate) fn answered(&mut self, _head: &mut response::Parts) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// A part of the answer's body, masked; its end may be held back until more is seen.
-    pub(crate) fn incoming(&mut self, part: Bytes) -> Bytes {
-        part
-    }
-
-    /// What was held back.
-    pub(crate) fn finish(&mut self) -> Bytes {
-        Bytes::new()
-    }
-
-    /// Settles what was reserved, by what the answer says, or by the worst case.
-    pub(crate) fn settle(self, _complete: bool) -> Option<Usage> {
-        None
-    }
-
-    /// Waits until the credential may not be used any more.
-    pub(crate) async fn revoked(&self) {
-        std::future::pending::<()>().await;
+/// The part of the target in which a placeholder stands.
+fn in_target(search: &Search, head: &request::Parts) -> Option<&'static str> {
+    let query = head.uri.query().is_some_and(|query| search.hits_encoded(query));
+    let path = search.hits_encoded(head.uri.path());
+    let authority = head.uri.authority().is_some_and(|authority| search.hits_encoded(authority.as_str()));
+    match (query, path, authority) {
+        (true, _, _) => Some("query"),
+        (false, true, _) => Some("path"),
+        (false, false, true) => Some("authority"),
+        (false, false, false) => None,
     }
 }
+
+impl Shared {
+    /// Something happened to a credential.
+    fn note(&self, name: String, act: CredentialAct) {
+        let bindings = self.bindings.borrow();
+        let host = bindings.iter().find(|binding| binding.name == name).map(|binding| binding.host.clone());
+        let note = CredentialNote { name, host, actor: None, act, verdict: None };
+        self.recorder.now(&Event::Credential(note));
+    }
+
+    fn lease(&self, binding: Rc<Binding>) -> Result<Use, Refusal> {
+        let lease = self.held.lease(&binding.name, binding.overdue, unix_now()).map_err(|why| {
+            let reason = Reason::CredentialUnavailable(why);
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
+        })?;
+        Ok(Use { binding, lease })
+    }
+
+    /// A placeholder where it is not bound: on record by the name of its credential, or by none where it is another's.
+    fn misused(&self, asked: Asked<'_>, head: &request::Parts, place: &str) -> Refusal {
+        let target = head.uri.to_string();
+        let values = head.headers.values().map(http::HeaderValue::as_bytes);
+        let texts: Vec<_> = values.chain([target.as_bytes()]).collect();
+        self.misused_in(asked, &texts, place)
+    }
+
+    /// The same, for these bytes.
+    fn misused_in(&self, asked: Asked<'_>, texts: &[&[u8]], place: &str) -> Refusal {
+        let stands = |placeholder: &str| {
+            let finder = memchr::memmem::Finder::new(placeholder);
+            let decoded = |text: &&[u8]| search::basic(text).is_some_and(|pair| finder.find(&pair).is_some());
+            texts.iter().any(|text| {
+                finder.find(text).is_some()
+                    || finder.find(&search::unescaped(text)).is_some()
+                    || decoded(text)
+            })
+        };
+        let whose = self.placeholders.iter().find(|(_, placeholder)| stands(placeholder));
+        let name = whose.map(|(name, _)| name.clone()).unwrap_or_default();
+        let rule = {
+            let bindings = self.bindings.borrow();
+            bindings.iter().find(|binding| binding.name == name).map(|binding| binding.rule.clone())
+        };
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, Reason::CredentialMisused(place.to_owned()), rule);
+        self.refused(name, asked, CredentialAct::Misused { place: place.to_owned() }, &refusal);
+        refusal
+    }
+
+    /// A credential of the agent's own.
+    fn own(&self, asked: Asked<'_>, binding: &Binding, place: &str) -> Refusal {
+        let reason = Reason::OwnCredential(place.to_owned());
+        let refusal = Refusal::new(StatusCode::FORBIDDEN, reason, Some(binding.rule.clone()));
+        let act = CredentialAct::OwnCredential { place: place.to_owned() };
+        self.refused(binding.name.clone(), asked, act, &refusal);
+        refusal
+    }
+
+    fn refused(&self, name: String, asked: Asked<'_>, act: CredentialAct, refusal: &Refusal) {
+        let (host, actor) = (Some(asked.host.clone()), asked.actor.cloned());
+        let verdict = Some(refusal.verdict.clone());
+        self.recorder.now(&Event::Credential(CredentialNote { name, host, actor, act, verdict }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! One request and its answer: the real value goes in last, and is masked in whatever comes back.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, StatusCode, request, response};
+use wardroom_model::credential::{CredentialAct, CredentialNote};
+use wardroom_model::event::Actor;
+use wardroom_model::request::Usage;
+use wardroom_model::supply::Material;
+use wardroom_model::{Event, HostName, Reason};
+
+use super::held::Lease;
+use super::mask::{Mask, Needle};
+use super::search::InBody;
+use super::seat::{Binding, Seat, fill};
+use super::sigv4::{self, Key, Signed};
+use super::{Asked, Refusal, Shared};
+
+/// One request and its answer, from the moment it is admitted. Dropped before it is settled, it counts as the worst case.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    shared: Rc<Shared>,
+    host: HostName,
+    port: u16,
+    actor: Option<Actor>,
+    uses: Vec<Use>,
+    /// The names of the credentials in use.
+    names: Option<String>,
+    /// Whether a credential is bound to the host, in use or not.
+    bound: bool,
+    /// The digest of the request's body, where a signature needs it.
+    digest: Option<String>,
+    body: InBody,
+    mask: Mask,
+    masked: bool,
+}
+
+/// A credential in use.
+#[derive(Debug)]
+pub(super) struct Use {
+    pub(super) binding: Rc<Binding>,
+    pub(super) lease: Lease,
+}
+
+impl Exchange {
+    pub(super) fn new(shared: Rc<Shared>, asked: Asked<'_>, uses: Vec<Use>, bound: bool) -> Self {
+        let Asked { host, port, actor } = asked;
+        let names: Vec<_> = uses.iter().map(|used| used.binding.name.as_str()).collect();
+        let names = (!names.is_empty()).then(|| names.join(" "));
+        Self {
+            shared,
+            host: host.clone(),
+            port,
+            actor: actor.cloned(),
+            uses,
+            names,
+            bound,
+            digest: None,
+            body: InBody::default(),
+            mask: Mask::default(),
+            masked: false,
+        }
+    }
+
+    /// The credential that is put in, by its name; several, by their names.
+    pub(crate) fn credential(&self) -> Option<&str> {
+        self.names.as_deref()
+    }
+
+    /// Whether the SHA-256 of the whole body, in hexadecimal, is needed before the head can be sent
+    /// ([`Self::digested`]): a signature covers it, and the agent does not say it.
+    pub(crate) fn needs_digest(&self, head: &request::Parts) -> bool {
+        let signs = |used: &Use| matches!(used.lease.value.material, Material::Aws { .. });
+        self.uses.iter().any(signs) && sigv4::needs_digest(&head.headers)
+    }
+
+    /// Gives that digest.
+    pub(crate) fn digested(&mut self, hexadecimal: String) {
+        self.digest = Some(hexadecimal);
+    }
+
+    /// Puts the real value in: the last thing before the head is sent.
+    pub(crate) fn insert(&mut self, head: &mut request::Parts) -> Result<(), Refusal> {
+        if self.uses.is_empty() {
+            return Ok(());
+        }
+        // An answer that is compressed could not be masked.
+        head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let uses = std::mem::take(&mut self.uses);
+        let inserted = uses.iter().try_for_each(|used| self.put(used, head));
+        self.uses = uses;
+        inserted
+    }
+
+    fn put(&mut self, used: &Use, head: &mut request::Parts) -> Result<(), Refusal> {
+        let unusable = |why: &str| {
+            let reason = Reason::CredentialUnavailable(why.to_owned());
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(used.binding.rule.clone()))
+        };
+        if used.lease.is_over() {
+            return Err(unusable("it was revoked"));
+        }
+        let value = &used.lease.value;
+        self.mask.add(value.needles.iter().cloned());
+        let mut signature = None;
+        let mut seats = 0_usize;
+        if let Entry::Occupied(mut entry) = head.headers.entry(used.binding.header()) {
+            for header in entry.iter_mut() {
+                match used.binding.seat(used.binding.header(), header.as_bytes()) {
+                    None => continue,
+                    Some(Seat::Signature(signed)) => signature = Some(signed),
+                    Some(seat @ (Seat::Value { .. } | Seat::Pair { .. })) => {
+                        let filled = fill(&seat, &value.material);
+                        let (real, coded) = filled.ok_or_else(|| unusable("its value is of another kind"))?;
+                        let placeholder = used.binding.placeholder.as_deref().unwrap_or_default();
+                        self.mask.add(coded.and_then(|coded| Needle::exact(&coded, placeholder)));
+                        *header = real;
+                    }
+                }
+                seats += 1;
+            }
+        }
+        match signature {
+            Some(signed) => self.sign(&signed, &value.material, head).map_err(unusable),
+            None if seats > 0 => Ok(()),
+            None => Err(unusable("its placeholder is gone")),
+        }
+    }
+
+    fn sign(
+        &self,
+        signed: &Signed,
+        material: &Material,
+        head: &mut request::Parts,
+    ) -> Result<(), &'static str> {
+        match material {
+            Material::Aws { access_key_id, secret_access_key, session_token } => {
+                let key = Key { id: access_key_id, secret: secret_access_key, token: session_token.as_ref() };
+                signed.sign_again(head, key, self.digest.as_deref())
+            }
+            Material::Plain(_) | Material::Basic { .. } => Err("its value is of another kind"),
+        }
+    }
+
+    /// A part of the request's body on its way out.
+    pub(crate) fn outgoing(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
+        match &self.shared.search {
+            Some(search) if self.body.hits(search, &part) => {
+                let asked = Asked { host: &self.host, port: self.port, actor: self.actor.as_ref() };
+                Err(self.shared.misused_in(asked, &[&part], "body"))
+            }
+            Some(_) | None => Ok(part),
+        }
+    }
+
+    /// The head of the answer, masked in place.
+    pub(crate) fn answered(&mut self, head: &mut response::Parts) -> Result<(), Refusal> {
+        if self.bound {
+            // A cookie can stand for a credential. None is given out, so that any which is sent was planted.
+            head.headers.remove(SET_COOKIE);
+        }
+        if self.mask.is_empty() {
+            return Ok(());
+        }
+        let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !head.headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+            let why = "a compressed answer, which was not asked for and cannot be masked".to_owned();
+            return Err(Refusal::new(StatusCode::BAD_GATEWAY, Reason::UpstreamProtocol(why), None));
+        }
+        head.extensions.remove::<hyper::ext::ReasonPhrase>();
+        self.trailed(&mut head.headers);
+        Ok(())
+    }
+
+    /// Headers or trailers of the answer, masked in place.
+    pub(crate) fn trailed(&mut self, headers: &mut HeaderMap) {
+        let mut place = None;
+        for (name, value) in headers.iter_mut() {
+            if let Some(masked) = self.mask.whole(value.as_bytes()) {
+                // A mask is made of a placeholder, which stood in a header; were it none, nothing is better than the value.
+                *value =
+                    HeaderValue::from_bytes(&masked).unwrap_or_else(|_none| HeaderValue::from_static(""));
+                place = place.or_else(|| Some(name.as_str().to_owned()));
+            }
+        }
+        if let Some(place) = place {
+            self.reflected(place);
+        }
+    }
+
+    /// A part of the answer's body, masked; its end may be held back until more is seen.
+    pub(crate) fn incoming(&mut self, part: Bytes) -> Bytes {
+        let (part, found) = self.mask.part(part);
+        if found {
+            self.reflected("body".to_owned());
+        }
+        part
+    }
+
+    /// What was held back.
+    pub(crate) fn finish(&mut self) -> Bytes {
+        self.mask.rest()
+    }
+
+    /// The real value came back: on record once for each answer.
+    fn reflected(&mut self, place: String) {
+        if !std::mem::replace(&mut self.masked, true) {
+            let (name, host) = (self.names.clone().unwrap_or_default(), Some(self.host.clone()));
+            let act = CredentialAct::Masked { place };
+            let note = CredentialNote { name, host, actor: self.actor.clone(), act, verdict: None };
+            self.shared.recorder.now(&Event::Credential(note));
+        }
+    }
+
+    /// Settles what was reserved, by what the answer says, or by the worst case.
+    pub(crate) fn settle(self, _complete: bool) -> Option<Usage> {
+        None
+    }
+
+    /// Waits until the credential may not be used any more.
+    pub(crate) async fn revoked(&self) {
+        let mut endings = self.shared.held.endings();
+        while !self.uses.iter().any(|used| self.is_over(used)) {
+            if endings.changed().await.is_err() {
+                // The values are gone, and with them the leave to use one.
+                return;
+            }
+        }
+    }
+
+    /// Whether a credential was revoked, or is no longer what the policy binds to this host.
+    fn is_over(&self, used: &Use) -> bool {
+        let same = |binding: &Rc<Binding>| binding.name == used.binding.name && binding.host == self.host;
+        used.lease.is_over() || !self.shared.bindings.borrow().iter().any(same)
+    }
+}

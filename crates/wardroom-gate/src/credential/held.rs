@@ -1,0 +1,218 @@
+//! What the gate holds of credentials: the values that the broker supplies, for as long as they may be used.
+//!
+//! A request that has begun keeps the value with which it began; a rotation changes nothing for it. What was revoked, or
+//! is overdue where the policy refuses that, ends at once, with everything that uses it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::sync::watch;
+use wardroom_model::credential::{AgeStep, CredentialAct};
+use wardroom_model::supply::{Material, Supply};
+use wardroom_policy::Overdue;
+
+use super::mask::Needle;
+
+/// All credentials' values.
+#[derive(Debug)]
+pub(crate) struct Held {
+    slots: RefCell<BTreeMap<String, Slot>>,
+    /// Says that something may have ended.
+    endings: watch::Sender<()>,
+}
+
+/// One credential.
+#[derive(Debug)]
+struct Slot {
+    now: Result<Rc<Value>, String>,
+    ended: Rc<Ended>,
+}
+
+/// How often a credential has ended, and in which way.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    revoked: Cell<u64>,
+    overdue: Cell<u64>,
+}
+
+/// One value, and how it looks where it must not appear.
+#[derive(Debug)]
+pub(crate) struct Value {
+    pub(crate) material: Material,
+    pub(crate) needles: Vec<Rc<Needle>>,
+    version: u64,
+    expires: Option<u64>,
+    overdue: Cell<bool>,
+}
+
+/// Leave to use a value, until it ends.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) value: Rc<Value>,
+    ended: Rc<Ended>,
+    begun: (u64, u64),
+    overdue: Overdue,
+}
+
+impl Lease {
+    /// Whether it may not be used any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let late = match self.overdue {
+            Overdue::Refuse => self.ended.overdue.get() != self.begun.1,
+            Overdue::Alert => false,
+        };
+        late || self.ended.revoked.get() != self.begun.0
+    }
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { slots: RefCell::default(), endings: watch::Sender::new(()) }
+    }
+}
+
+impl Held {
+    /// The value to use at this moment (seconds since the epoch), or why there is none.
+    pub(crate) fn lease(&self, name: &str, overdue: Overdue, now: u64) -> Result<Lease, String> {
+        let slots = self.slots.borrow();
+        let slot = slots.get(name).ok_or_else(|| "no value has been supplied".to_owned())?;
+        let value = Rc::clone(slot.now.as_ref().map_err(String::clone)?);
+        if value.expires.is_some_and(|end| now >= end) {
+            return Err("it has expired".to_owned());
+        }
+        match overdue {
+            Overdue::Refuse if value.overdue.get() => return Err("it is overdue for rotation".to_owned()),
+            Overdue::Refuse | Overdue::Alert => {}
+        }
+        let begun = (slot.ended.revoked.get(), slot.ended.overdue.get());
+        Ok(Lease { value, ended: Rc::clone(&slot.ended), begun, overdue })
+    }
+
+    /// Takes what the broker says, and returns what is to be put on record of it.
+    pub(crate) fn take(&self, supply: Supply, placeholder: &str) -> Option<(String, CredentialAct)> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(supply.name().to_owned()).or_insert_with(|| Slot {
+            now: Err("no value has been supplied".to_owned()),
+            ended: Rc::default(),
+        });
+        match supply {
+            Supply::Value { name, version, material, set_at: _, expires, source } => {
+                let new = slot.now.as_ref().map_or(true, |value| value.version != version);
+                let needles = needles(&material, placeholder);
+                let overdue = Cell::new(false);
+                slot.now = Ok(Rc::new(Value { material, needles, version, expires, overdue }));
+                new.then_some((name, CredentialAct::InUse { version, source }))
+            }
+            Supply::Unavailable { name, why } => {
+                slot.now = Err(why.clone());
+                Some((name, CredentialAct::Unavailable { why }))
+            }
+            Supply::Revoked { name } => {
+                slot.now = Err("it was revoked".to_owned());
+                slot.ended.revoked.set(slot.ended.revoked.get() + 1);
+                self.endings.send_replace(());
+                Some((name, CredentialAct::Revoked))
+            }
+            Supply::Age { name, step, seconds } => {
+                if let (AgeStep::Overdue, Ok(value)) = (step, &slot.now) {
+                    value.overdue.set(true);
+                    slot.ended.overdue.set(slot.ended.overdue.get() + 1);
+                    self.endings.send_replace(());
+                }
+                Some((name, CredentialAct::Age { step, seconds }))
+            }
+        }
+    }
+
+    /// The broker is gone: nothing has a value until another one supplies it. Returns whose value was there.
+    pub(crate) fn orphan(&self, why: &str) -> Vec<String> {
+        let mut slots = self.slots.borrow_mut();
+        let had = slots.iter_mut().filter(|(_, slot)| slot.now.is_ok());
+        had.map(|(name, slot)| {
+            slot.now = Err(why.to_owned());
+            name.clone()
+        })
+        .collect()
+    }
+
+    /// Has everything that uses a value look whether it still may.
+    pub(crate) fn look_again(&self) {
+        self.endings.send_replace(());
+    }
+
+    /// Changes whenever something may have ended.
+    pub(crate) fn endings(&self) -> watch::Receiver<()> {
+        self.endings.subscribe()
+    }
+}
+
+fn needles(material: &Material, placeholder: &str) -> Vec<Rc<Needle>> {
+    let forms = |bytes: &[u8]| Needle::forms(bytes, placeholder);
+    match material {
+        Material::Plain(secret) => forms(secret.expose()),
+        // The pair's base64 is known once it has been put in.
+        Material::Basic { user: _, password } => forms(password.expose()),
+        Material::Aws { access_key_id, secret_access_key, session_token } => {
+            let mut all = forms(secret_access_key.expose());
+            all.extend(forms(access_key_id.as_bytes()));
+            all.extend(session_token.iter().flat_map(|token| forms(token.expose())));
+            all
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wardroom_model::Secret;
+
+    use super::*;
+
+    fn value(version: u64, expires: Option<u64>) -> Supply {
+        let material = Material::Plain(Secret::new(format!("real-{version}").into_bytes()));
+        let (name, source) = ("a".to_owned(), "a test".to_owned());
+        Supply::Value { name, version, material, set_at: 0, expires, source }
+    }
+
+    fn version(held: &Held) -> Result<u64, String> {
+        held.lease("a", Overdue::Alert, 100).map(|lease| lease.value.version)
+    }
+
+    #[test]
+    fn a_rotation_changes_nothing_for_a_request_that_has_begun() {
+        let held = Held::default();
+        assert!(version(&held).is_err());
+        assert!(held.take(value(1, None), "p").is_some());
+        let begun = held.lease("a", Overdue::Alert, 100).unwrap();
+        assert!(held.take(value(2, None), "p").is_some() && held.take(value(2, None), "p").is_none());
+        assert_eq!((begun.value.version, begun.is_over(), version(&held)), (1, false, Ok(2)));
+    }
+
+    #[test]
+    fn a_revocation_ends_every_version_and_an_end_of_the_broker_none() {
+        let held = Held::default();
+        held.take(value(1, None), "p").unwrap();
+        let old = held.lease("a", Overdue::Alert, 100).unwrap();
+        held.take(value(2, None), "p").unwrap();
+        assert_eq!(held.orphan("gone"), ["a"]);
+        assert_eq!((version(&held), old.is_over()), (Err("gone".to_owned()), false));
+        held.take(Supply::Revoked { name: "a".to_owned() }, "p").unwrap();
+        assert!(old.is_over() && version(&held).is_err());
+        held.take(value(3, None), "p").unwrap();
+        assert_eq!((version(&held), old.is_over()), (Ok(3), true));
+    }
+
+    #[test]
+    fn what_has_expired_or_is_overdue_where_that_is_refused_is_not_used() {
+        let held = Held::default();
+        held.take(value(1, Some(100)), "p").unwrap();
+        assert!(version(&held).is_err() && held.lease("a", Overdue::Alert, 99).is_ok());
+        held.take(value(2, None), "p").unwrap();
+        let (strict, mild) = (held.lease("a", Overdue::Refuse, 1), held.lease("a", Overdue::Alert, 1));
+        held.take(Supply::Age { name: "a".to_owned(), step: AgeStep::Overdue, seconds: 1 }, "p").unwrap();
+        assert!(strict.unwrap().is_over() && !mild.unwrap().is_over());
+        assert!(held.lease("a", Overdue::Refuse, 1).is_err() && version(&held).is_ok());
+        held.take(value(3, None), "p").unwrap();
+        assert!(held.lease("a", Overdue::Refuse, 1).is_ok());
+    }
+}

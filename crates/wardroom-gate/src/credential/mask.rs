@@ -1,0 +1,221 @@
+//! Masks a credential's value in an answer: a server that reflects what it was sent (attack S3) tells the agent nothing.
+//!
+//! The value is replaced by as many bytes of the placeholder as it has itself, so that lengths, ranges and frames stay
+//! right. It is known as it is, percent-encoded, as a text of JSON holds it and, in basic authentication, in its base64.
+//! A server that helps the agent by changing the value in another way (reversed, bit by bit) defeats any mask; that is
+//! why a credential is bound to one host.
+
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+use zeroize::Zeroizing;
+
+/// One form in which a value may come back, and what stands in its place.
+pub(crate) struct Needle {
+    bytes: Zeroizing<Vec<u8>>,
+    mask: Vec<u8>,
+}
+
+/// Shorter values are no secrets, and masking them would garble everything.
+const SHORTEST: usize = 4;
+
+impl Needle {
+    fn new(bytes: Zeroizing<Vec<u8>>, placeholder: &str) -> Option<Self> {
+        let filler = placeholder.bytes().chain(std::iter::repeat(b'*'));
+        let mask = filler.take(bytes.len()).collect();
+        (bytes.len() >= SHORTEST).then_some(Self { bytes, mask })
+    }
+
+    /// Every form of one value.
+    pub(crate) fn forms(value: &[u8], placeholder: &str) -> Vec<Rc<Self>> {
+        let mut forms = vec![
+            Zeroizing::new(value.to_vec()),
+            percent(value, b"0123456789ABCDEF"),
+            percent(value, b"0123456789abcdef"),
+            json(value, false),
+            json(value, true),
+        ];
+        // The longest first: a form may begin with another.
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup_by(|a, b| **a == **b);
+        forms.into_iter().filter_map(|form| Self::new(form, placeholder)).map(Rc::new).collect()
+    }
+
+    /// A form that is looked for as it is: what basic authentication sends.
+    pub(crate) fn exact(value: &[u8], placeholder: &str) -> Option<Rc<Self>> {
+        Self::new(Zeroizing::new(value.to_vec()), placeholder).map(Rc::new)
+    }
+}
+
+impl fmt::Debug for Needle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Needle")
+    }
+}
+
+/// Masks one answer.
+#[derive(Debug, Default)]
+pub(crate) struct Mask {
+    needles: Vec<Rc<Needle>>,
+    held: Held,
+}
+
+/// The end of a part that may be the begin of a value.
+#[derive(Default)]
+struct Held(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Mask {
+    /// Looks for these as well.
+    pub(crate) fn add(&mut self, needles: impl IntoIterator<Item = Rc<Needle>>) {
+        self.needles.extend(needles);
+        self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.bytes.len()));
+    }
+
+    /// Whether there is anything to look for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// These bytes, whole, masked; none where nothing had to be.
+    pub(crate) fn whole(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut masked = None;
+        for needle in &self.needles {
+            let finder = Finder::new(&*needle.bytes);
+            let found: Vec<usize> = finder.find_iter(masked.as_deref().unwrap_or(bytes)).collect();
+            for start in found {
+                let masked = masked.get_or_insert_with(|| bytes.to_vec());
+                if let Some(place) = masked.get_mut(start..start + needle.bytes.len()) {
+                    place.copy_from_slice(&needle.mask);
+                }
+            }
+        }
+        masked
+    }
+
+    /// The next part of a body, masked, and whether anything was. What may be the begin of a value is held back: nothing,
+    /// unless the part's very end is one.
+    pub(crate) fn part(&mut self, part: Bytes) -> (Bytes, bool) {
+        if self.is_empty() {
+            return (part, false);
+        }
+        let part = if self.held.0.is_empty() {
+            part
+        } else {
+            let mut joined = std::mem::take(&mut *self.held.0);
+            joined.extend_from_slice(&part);
+            Bytes::from(joined)
+        };
+        let masked = self.whole(&part);
+        let found = masked.is_some();
+        let mut part = masked.map_or(part, Bytes::from);
+        let kept = self.begun_at_the_end(&part);
+        *self.held.0 = part.split_off(part.len() - kept).to_vec();
+        (part, found)
+    }
+
+    /// What was held back: no value ended in it.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut *self.held.0))
+    }
+
+    /// The length of the longest end of these bytes with which a value begins.
+    fn begun_at_the_end(&self, bytes: &[u8]) -> usize {
+        let begun = |needle: &Rc<Needle>| {
+            let longest = (needle.bytes.len() - 1).min(bytes.len());
+            let mut lengths = (1..=longest).rev();
+            lengths.find(|length| needle.bytes.get(..*length).is_some_and(|begin| bytes.ends_with(begin)))
+        };
+        self.needles.iter().filter_map(begun).max().unwrap_or(0)
+    }
+}
+
+/// Everything but the unreserved characters escaped (RFC 3986, 2.3).
+fn percent(value: &[u8], digits: &[u8; 16]) -> Zeroizing<Vec<u8>> {
+    let mut escaped = Zeroizing::new(Vec::with_capacity(value.len() * 3));
+    for byte in value {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            escaped.push(*byte);
+        } else {
+            let digit = |at: u8| digits.get(usize::from(at)).copied().unwrap_or(b'0');
+            escaped.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    escaped
+}
+
+/// As it stands in a text of JSON (RFC 8259, 7); some writers escape the slash as well. Control characters are in no value.
+fn json(value: &[u8], slash: bool) -> Zeroizing<Vec<u8>> {
+    let mut escaped = Zeroizing::new(Vec::with_capacity(value.len() * 2));
+    for byte in value {
+        if matches!(byte, b'"' | b'\\') || (slash && *byte == b'/') {
+            escaped.push(b'\\');
+        }
+        escaped.push(*byte);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &[u8] = b"sk-real/0123456789\"abcdef";
+
+    fn mask() -> Mask {
+        let mut mask = Mask::default();
+        mask.add(Needle::forms(REAL, "sk-placeholder"));
+        mask
+    }
+
+    fn through(mask: &mut Mask, body: &[u8], size: usize) -> Vec<u8> {
+        let parts = body.chunks(size).map(|part| mask.part(Bytes::copy_from_slice(part)).0);
+        let mut out: Vec<u8> = parts.collect::<Vec<_>>().concat();
+        out.extend(mask.rest());
+        out
+    }
+
+    #[test]
+    fn s3_every_form_of_a_value_is_masked_across_every_border_and_keeps_its_length() {
+        let forms =
+            ["sk-real/0123456789\"abcdef", "sk-real%2F0123456789%22abcdef", "sk-real%2f0123456789%22abcdef"];
+        let json = ["sk-real/0123456789\\\"abcdef", "sk-real\\/0123456789\\\"abcdef"];
+        for form in forms.into_iter().chain(json) {
+            let body = format!("before {form}{form} after sk-rea");
+            for size in 1..body.len() {
+                let out = String::from_utf8(through(&mut mask(), body.as_bytes(), size)).unwrap();
+                assert!(!out.contains("0123456789"), "{form} in parts of {size}: {out}");
+                assert!(
+                    out.starts_with("before sk-placeholder***") && out.ends_with("* after sk-rea"),
+                    "{out}"
+                );
+                assert_eq!(out.len(), body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_back_but_what_a_value_may_begin_with() {
+        let mut mask = mask();
+        let event = Bytes::from_static(b"data: {\"text\":\"hello\"}\n\n");
+        let (out, found) = mask.part(event.clone());
+        assert!(out == event && !found && out.as_ptr() == event.as_ptr(), "the same bytes, not a copy");
+        assert_eq!(mask.part(Bytes::from_static(b"x sk-re")).0, "x ");
+        assert_eq!(mask.part(Bytes::from_static(b"d")).0, "sk-red");
+        assert!(mask.rest().is_empty());
+    }
+
+    #[test]
+    fn without_a_value_nothing_is_touched() {
+        let mut mask = Mask::default();
+        assert_eq!(mask.part(Bytes::from_static(b"sk-real")).0, "sk-real");
+        assert!(mask.whole(REAL).is_none() && Needle::forms(b"abc", "p").is_empty());
+    }
+}

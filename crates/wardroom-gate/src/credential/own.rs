@@ -1,0 +1,120 @@
+//! Credentials of the agent's own, on a host where Wardroom puts one in (attack S1a): with a key that somebody planted,
+//! a model API's file upload is a way out. Such a request is refused, because one from which something was taken away
+//! would fail in a way that nobody understands.
+//!
+//! Known by where they stand: header names and query names in wide use. What an agent puts into a body is not looked at.
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use super::search::unescaped;
+
+/// The name of the place, if this header carries a credential.
+pub(crate) fn in_header<'a>(name: &'a HeaderName, value: &HeaderValue) -> Option<&'a str> {
+    let name = name.as_str();
+    let protocol = name == "sec-websocket-protocol" && names_a_key(value.as_bytes());
+    (HEADERS.contains(&name) || protocol).then_some(name)
+}
+
+/// The name of the query's variable that carries a credential, as it is listed here.
+pub(crate) fn in_query(uri: &Uri) -> Option<&'static str> {
+    let names = uri.query()?.split(['&', ';']).map(|pair| pair.split('=').next().unwrap_or_default());
+    names.filter(|name| !name.is_empty()).find_map(|name| {
+        let name = unescaped(name.as_bytes());
+        QUERY.into_iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    })
+}
+
+/// Programs in a browser cannot set headers of a WebSocket, so some APIs take the key as a protocol's name.
+fn names_a_key(value: &[u8]) -> bool {
+    ["key", "token", "bearer", "auth"]
+        .iter()
+        .any(|word| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes())))
+}
+
+/// Headers that carry a credential, at services in wide use. Cookies count: those that a bound host sets are taken out of
+/// its answers, so one that is sent was planted.
+const HEADERS: [&str; 37] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "api-key",
+    "apikey",
+    "x-apikey",
+    "x-api-token",
+    "api-token",
+    "x-access-token",
+    "x-auth-token",
+    "x-auth-key",
+    "x-auth-email",
+    "x-authorization",
+    "x-session-token",
+    "x-token",
+    "x-goog-api-key",
+    "x-goog-iam-authorization-token",
+    "x-amz-security-token",
+    "x-amz-s3session-token",
+    "x-functions-key",
+    "ocp-apim-subscription-key",
+    "x-subscription-token",
+    "x-rapidapi-key",
+    "xi-api-key",
+    "dd-api-key",
+    "dd-application-key",
+    "x-honeycomb-team",
+    "x-vault-token",
+    "x-consul-token",
+    "x-nomad-token",
+    "private-token",
+    "job-token",
+    "deploy-token",
+    "x-figma-token",
+    "x-shopify-access-token",
+    "x-github-token",
+];
+
+const QUERY: [&str; 17] = [
+    "key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_key",
+    "access_token",
+    "auth_token",
+    "token",
+    "private_token",
+    "job_token",
+    "sig",
+    "awsaccesskeyid",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_known_by_their_place() {
+        let header = |name: &'static str, value| {
+            in_header(&HeaderName::from_static(name), &HeaderValue::from_static(value)).is_some()
+        };
+        assert!(header("x-api-key", "sk-planted") && header("cookie", "session=1"));
+        assert!(header("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-planted"));
+        assert!(!header("content-type", "application/json") && !header("idempotency-key", "1"));
+        assert!(!header("sec-websocket-protocol", "graphql-ws"));
+    }
+
+    #[test]
+    fn keys_in_a_query_are_known_by_their_name() {
+        let query = |uri: &'static str| in_query(&Uri::from_static(uri));
+        assert_eq!(query("/v1/models?key=AIza"), Some("key"));
+        assert_eq!(query("/v1?page=2&%41PI_key=AIza"), Some("api_key"));
+        assert_eq!(query("/b/o?X-Amz-Credential=AKIA"), Some("x-amz-credential"));
+        assert_eq!(query("/v1?monkey=1&page_token=2"), None);
+        assert_eq!(query("/v1"), None);
+    }
+}
