@@ -61,8 +61,7 @@ impl Bench {
         let (placeholder, aws) = (make(shape, &tag, &[2; 32]), make(Shape::AwsKeyId, &tag, &[3; 32]));
         let handoff = Arc::new(Handoff::in_memory());
         let recorder = Rc::new(Recorder::new(Arc::clone(&handoff)));
-        let placeholders =
-            vec![("example".to_owned(), placeholder.clone()), ("aws_access_key_id".to_owned(), aws.clone())];
+        let placeholders = vec![("example".to_owned(), placeholder.clone()), ("aws".to_owned(), aws.clone())];
         let credentials = Credentials::new(recorder, tag.as_str(), placeholders, &policy(POLICY));
         let bench = Self { credentials, handoff, tag, placeholder, aws };
         bench.supply(1, Material::Plain(Secret::new(REAL.as_bytes().to_vec())));
@@ -332,7 +331,7 @@ fn an_aws_request_is_signed_again_and_a_presigned_one_is_refused() {
         secret_access_key: Secret::new(b"real-secret-key".to_vec()),
         session_token: None,
     };
-    let (name, source) = ("aws_access_key_id".to_owned(), "a test".to_owned());
+    let (name, source) = ("aws".to_owned(), "a test".to_owned());
     bench.credentials.take(Supply::Value { name, version: 1, material, set_at: 0, expires: None, source });
     let authorization = format!(
         "AWS4-HMAC-SHA256 Credential={}/20261122/eu-central-1/s3/aws4_request, \
