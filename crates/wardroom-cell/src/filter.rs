@@ -274,6 +274,10 @@ mod tests {
         let audit_reads = FilterOptions { audit_reads: true, may_trace: false };
         assert_eq!(answer(PLAIN, "openat", [0, 0, 0o2_000_000, 0, 0, 0]), Some(Answer::Allow));
         assert!(matches!(answer(audit_reads, "openat", [0; 6]), Some(Answer::Audit(_))));
+        // What would not wait for a canary's lease, unless it can only be a directory.
+        let directory: u64 = if cfg!(target_arch = "x86_64") { 0o200_000 } else { 0o40_000 };
+        assert!(matches!(answer(PLAIN, "openat", [0, 0, 0o4000, 0, 0, 0]), Some(Answer::Audit(_))));
+        assert_eq!(answer(PLAIN, "openat", [0, 0, 0o4000 | directory, 0, 0, 0]), Some(Answer::Allow));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod announce;
 mod build;
+pub mod canary;
 mod cell;
 mod cgroup;
 mod devices;
@@ -10,6 +11,7 @@ pub mod filter;
 pub mod guard;
 mod init;
 mod privileges;
+mod program;
 pub mod require;
 mod root;
 mod spawn;

@@ -9,6 +9,7 @@ pub mod hostnet;
 pub mod identity;
 pub mod idmap;
 pub mod landlock;
+pub mod lease;
 pub mod message;
 pub mod mount;
 mod netlink;

@@ -8,7 +8,7 @@ use wardroom_model::event::{
     SocketAct, SocketOp, SocketTarget,
 };
 use wardroom_model::request::{Request, RequestPhase, Usage};
-use wardroom_model::{Captured, Event, Kind, Outcome, Verdict};
+use wardroom_model::{Captured, Event, Kind, Outcome, Reason, Verdict};
 
 use crate::origin::Producer;
 use crate::record::Record;
@@ -143,6 +143,7 @@ fn severity(record: &Record) -> u8 {
 fn is_alarming(event: &Event) -> bool {
     matches!(event, Event::Credential(note)
         if matches!(note.act, CredentialAct::Misused { .. } | CredentialAct::OwnCredential { .. }))
+        || matches!(event, Event::File(act) if act.verdict.reason == Reason::Canary)
 }
 
 fn unmapped(record: &Record) -> Map<String, Value> {

@@ -6,10 +6,10 @@ use std::fmt::Write;
 use wardroom_model::bytes::escape;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::{
-    ConnectionPhase, Event, FileOp, LedgerNote, Packet, Session, SocketOp, SocketTarget,
+    Actor, ConnectionPhase, Event, FileOp, LedgerNote, Packet, Session, SocketOp, SocketTarget,
 };
 use wardroom_model::request::{Request, RequestPhase, Usage};
-use wardroom_model::{Captured, Kind, Outcome};
+use wardroom_model::{Captured, Kind, Outcome, Reason, Verdict};
 
 use crate::record::Record;
 use crate::{facets, numbers};
@@ -59,16 +59,29 @@ pub fn line(record: &Record, time: impl Fn(u64) -> String) -> Vec<Part> {
         return parts;
     };
     if let Some(actor) = facets::actor(event) {
-        parts.push(part(Role::Program, format!("{}[{}]", actor.program.path, actor.pid)));
+        parts.push(part(Role::Program, program(actor)));
     }
     parts.push(part(Role::Subject, subject(event)));
-    if let Some(verdict) = facets::verdict(event).filter(|verdict| verdict.outcome != Outcome::Observed) {
+    if let Some(verdict) = facets::verdict(event).filter(|verdict| is_worth_saying(verdict)) {
         parts.push(part(Role::Reason, format!("({})", one_line(&verdict.reason.to_string()))));
         if let Some(rule) = &verdict.rule {
             parts.push(part(Role::Rule, format!("[{}]", one_line(&rule.to_string()))));
         }
     }
     parts
+}
+
+/// Number 0 is nobody: who did it did not wait to be asked.
+fn program(actor: &Actor) -> String {
+    match actor.pid {
+        0 => "somebody".to_owned(),
+        pid => format!("{}[{pid}]", actor.program.path),
+    }
+}
+
+/// What was merely seen needs no reason, but where the reason is an alarm.
+fn is_worth_saying(verdict: &Verdict) -> bool {
+    verdict.outcome != Outcome::Observed || verdict.reason == Reason::Canary
 }
 
 /// A record's line as plain text.
@@ -329,7 +342,6 @@ fn socket_word(op: SocketOp) -> &'static str {
 mod tests {
     use super::*;
     use wardroom_model::event::NameQuery;
-    use wardroom_model::{Reason, Verdict};
 
     #[test]
     fn questions_and_packets_are_told_in_words() {

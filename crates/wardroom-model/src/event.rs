@@ -13,7 +13,7 @@ use crate::request::Request;
 /// The process behind an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Actor {
-    /// Process id as the host sees it.
+    /// Process id as the host sees it; 0 where nobody can say whose it was.
     #[n(0)]
     pub pid: u32,
     /// The image the process runs, as seen inside the cell.

@@ -30,6 +30,8 @@ pub struct CellPlan {
     pub sensitive: Vec<String>,
     /// Whether opens for reading go to the guard, to be compared with `sensitive`.
     pub audit_reads: bool,
+    /// Decoys in the agent's home: whoever opens one is put on record. None where the policy wants none.
+    pub canaries: Vec<Canary>,
     /// Whether the agent may trace its own children.
     pub may_trace: bool,
     /// Addresses that the firewall lets through to the gate besides the resolver's.
@@ -44,6 +46,34 @@ pub fn sensitive_means(entry: &str, path: &[u8]) -> bool {
     let mut parts = path.split(|byte| *byte == b'/');
     let same = |want: &str| parts.next().is_some_and(|part| want == "*" || want.as_bytes() == part);
     wanted.split('/').all(same) && (beneath || parts.next().is_none())
+}
+
+/// A decoy: a file that looks like a secret, opens nothing, and whose opening is an alarm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canary {
+    /// The path inside, below the home.
+    pub path: PathBuf,
+    /// What it looks like.
+    pub bait: Bait,
+}
+
+/// What a decoy looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bait {
+    /// An OpenSSH private key.
+    SshKey,
+    /// Keys of the AWS command line.
+    Aws,
+    /// Google Cloud's application default credentials.
+    GoogleCloud,
+    /// A Kubernetes client's configuration.
+    Kubernetes,
+    /// A container registry's password.
+    Registry,
+    /// Git's stored passwords.
+    Git,
+    /// A Solana wallet.
+    Wallet,
 }
 
 /// The users of a cell. The agent is uid and gid 1000 inside, in either case.

@@ -154,6 +154,9 @@ pub enum Reason {
     /// The far side broke the protocol.
     #[n(31)]
     UpstreamProtocol(#[n(0)] String),
+    /// A canary: a decoy that nothing has a reason to open.
+    #[n(32)]
+    Canary,
 }
 
 impl Display for Reason {
@@ -199,6 +202,7 @@ impl Display for Reason {
                 write!(f, "the program does not accept the gate's certificate: {why}")
             }
             Self::UpstreamProtocol(why) => write!(f, "the server broke the protocol: {why}"),
+            Self::Canary => f.write_str("a canary: a decoy that nothing has a reason to open"),
         }
     }
 }

@@ -105,10 +105,29 @@ fn files(files: &Files) -> Vec<String> {
         said.extend(rules.iter().map(|rule| format!("It {does} {} ({}).", rule.path, rule.at)));
     }
     said.push("No other file of yours exists inside.".to_owned());
-    if !files.audit_reads {
-        said.push("Attempts to read sensitive files leave no record (`audit_reads = \"off\"`).".to_owned());
-    }
+    said.push(looks(files));
     said
+}
+
+/// What is seen of it when the agent only looks.
+fn looks(files: &Files) -> String {
+    let decoys =
+        "Its home holds decoys (keys and passwords that open nothing); whoever opens one is on record";
+    match (files.canaries, files.audit_reads) {
+        (true, true) => format!("{decoys}, and so is every attempt to read a sensitive path."),
+        (true, false) => {
+            format!(
+                "{decoys}. Other attempts to read sensitive paths leave no record (`audit_reads` is off)."
+            )
+        }
+        (false, true) => {
+            "Every attempt to read a sensitive path is on record; no decoys lie in its home.".to_owned()
+        }
+        (false, false) => {
+            "Attempts to read sensitive paths leave no record (`canaries` and `audit_reads` are off)."
+                .to_owned()
+        }
+    }
 }
 
 fn network(policy: &Policy) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments. This crate opens no file, asks no resolver, reads no clock and holds
 //! no state; what it must know of the host comes in as [`plan::HostFacts`].
 
+pub mod canary;
 mod credential;
 mod diagnose;
 pub mod edit;

@@ -109,6 +109,8 @@ pub struct Files {
     pub sensitive: Vec<String>,
     /// Whether opens for reading are watched for sensitive paths.
     pub audit_reads: bool,
+    /// Whether decoys lie in the agent's home.
+    pub canaries: bool,
 }
 
 /// A host path as the policy writes it (absolute, or below `~/`), and where.

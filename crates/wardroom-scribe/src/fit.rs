@@ -175,6 +175,7 @@ fn cut_verdict(verdict: Verdict) -> Verdict {
         | Reason::TooSlow
         | Reason::PolicyChanged
         | Reason::SensitivePath
+        | Reason::Canary
         | Reason::Mismatch
         | Reason::WallsDecide
         | Reason::ControlPoint

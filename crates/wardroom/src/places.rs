@@ -74,6 +74,7 @@ impl Places {
             authority: state.join("authority"),
             trust: state.join("trust"),
             lock: state.join("lock"),
+            mark: state.join("mark"),
             control: self.run.join(format!("{name}.sock")),
             state,
         }
@@ -97,6 +98,8 @@ pub(crate) struct AgentPlaces {
     pub(crate) authority: PathBuf,
     /// What its programs are to trust; public.
     pub(crate) trust: PathBuf,
+    /// What is this agent's own in the decoys of its home.
+    pub(crate) mark: PathBuf,
     /// Held while the agent runs.
     pub(crate) lock: PathBuf,
     /// Where its keeper listens for the operator.

@@ -65,7 +65,7 @@ fn log(stage: &Stage, filters: &[&str]) -> String {
 #[test]
 fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
     let stage = Stage::new();
-    stage.agent("scout", "");
+    stage.agent("scout", "audit_reads = \"sensitive\"\n");
     let first = waiting(&stage, WAIT);
     let said = stage.call(&[
         "exec",

@@ -197,7 +197,12 @@ pub(super) const RULES: &[Rule] = &[
 ];
 
 /// Opens for reading, where they are not asked about.
-pub(super) const READS_FREE: &[Rule] = &[allow(&["open", "openat"], "reads what the walls let it see")];
+#[rustfmt::skip]
+pub(super) const READS_FREE: &[Rule] = &[
+    audit_when(&["open"], &[Masked(1, WAITS, O_NONBLOCK)], Audit::File, "would not wait for a canary's record, and so is compared with the sensitive paths"),
+    audit_when(&["openat"], &[Masked(2, WAITS, O_NONBLOCK)], Audit::File, "would not wait for a canary's record, and so is compared with the sensitive paths"),
+    allow(&["open", "openat"], "reads what the walls let it see"),
+];
 
 /// Opens for reading, where the guard compares them with the sensitive paths.
 pub(super) const READS_AUDITED: &[Rule] =
@@ -237,6 +242,13 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
 const OPENS_TO_CHANGE: u32 = 0o3 | 0o100 | 0o1000;
 /// `O_CREAT | __O_TMPFILE`: the opens that read their mode.
 const OPENS_WITH_MODE: u32 = 0o100 | 0o20_000_000;
+/// What tells a file's opening that does not wait for a lease from a directory's (the C library's `opendir` sets both).
+const WAITS: u32 = O_NONBLOCK | O_DIRECTORY;
+const O_NONBLOCK: u32 = 0o4000;
+#[cfg(target_arch = "x86_64")]
+const O_DIRECTORY: u32 = 0o200_000;
+#[cfg(target_arch = "aarch64")]
+const O_DIRECTORY: u32 = 0o40_000;
 /// `S_ISUID | S_ISGID`.
 const SET_ID: u32 = 0o6000;
 /// `MSG_FASTOPEN`: send that connects.

@@ -265,6 +265,6 @@ fn raise_descriptor_limit() {
 }
 
 /// A process id as records carry it.
-fn number(pid: Pid) -> u32 {
+pub(crate) fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }

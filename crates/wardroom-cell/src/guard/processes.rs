@@ -13,11 +13,12 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 use wardroom_kernel::identity;
 use wardroom_kernel::pidfd::Pidfd;
+use wardroom_model::Event;
 use wardroom_model::event::{Actor, ProcessExit, Program};
-use wardroom_model::{Captured, Event};
 
 use super::exec::Announced;
 use super::{Guard, GuardError, Trouble, number};
+use crate::program;
 
 /// Everyone known.
 #[derive(Debug)]
@@ -138,14 +139,7 @@ impl Processes {
 
     /// The program a process runs now, as seen inside the cell.
     pub(super) fn program(&self, process: Pid) -> Result<Program, Trouble> {
-        let path = match identity::link(process, "exe") {
-            Ok(path) => path,
-            // Not ours to ask about (undumpable, before its exec): nobody, who is trusted by nobody.
-            Err(Errno::ACCESS | Errno::PERM) => Vec::new(),
-            Err(errno) => return Err(gone_or(errno, "reading a program's path")),
-        };
-        let trusted = self.trusted.iter().any(|directory| is_beneath(&path, directory));
-        Ok(Program { path: Captured::path(&path), trusted })
+        program::of(process, &self.trusted).map_err(|errno| gone_or(errno, "reading a program's path"))
     }
 
     /// One process or thread that ended, if there is one: the process with its status, or nothing for a thread.
@@ -228,12 +222,6 @@ impl Guard {
     }
 }
 
-/// Whether a path lies beneath a directory. An image that has been deleted is none of the read-only system's.
-fn is_beneath(path: &[u8], directory: &[u8]) -> bool {
-    let rest = path.strip_prefix(directory.strip_suffix(b"/").unwrap_or(directory));
-    rest.is_some_and(|rest| rest.first() == Some(&b'/')) && !path.ends_with(b" (deleted)")
-}
-
 fn gone_or(errno: Errno, what: &'static str) -> Trouble {
     match errno {
         Errno::SRCH | Errno::NOENT | Errno::INVAL => Trouble::Gone,
@@ -248,19 +236,3 @@ const MAX_THREADS: usize = 4096;
 /// The last exits are waited for in steps, together a quarter of a second: init's own reaping takes milliseconds.
 const LAST_WAITS: u32 = 25;
 const LAST_WAIT_NANOS: i64 = 10_000_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_beneath_a_trusted_directory_are_trusted() {
-        assert!(is_beneath(b"/usr/bin/git", b"/usr"));
-        assert!(is_beneath(b"/usr/bin/git", b"/usr/"));
-        for path in
-            [&b"/usrx/git"[..], b"/home/usr/git", b"/usr/bin/git (deleted)", b"/memfd:/usr/x (deleted)"]
-        {
-            assert!(!is_beneath(path, b"/usr"), "{path:?}");
-        }
-    }
-}

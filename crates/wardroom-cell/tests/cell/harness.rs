@@ -166,6 +166,7 @@ impl World {
             directory: "/workspace".into(),
             sensitive: Vec::new(),
             audit_reads: false,
+            canaries: Vec::new(),
             may_trace: false,
             literals: Vec::new(),
         }

@@ -7,14 +7,14 @@ use crate::policy::{Files, PathRule};
 
 pub(crate) fn read(source: Source<'_>, table: Option<Table<'_>>, report: &mut Report) -> Files {
     let Some(mut table) = table else {
-        // Reads of sensitive paths are watched unless a policy says otherwise.
         let none = Vec::new;
         return Files {
             workspace: None,
             read_only: none(),
             read_write: none(),
             sensitive: Vec::new(),
-            audit_reads: true,
+            audit_reads: AUDIT_READS,
+            canaries: CANARIES,
         };
     };
     let workspace = table.text("workspace", report).and_then(|text| path(source, text, report));
@@ -22,13 +22,15 @@ pub(crate) fn read(source: Source<'_>, table: Option<Table<'_>>, report: &mut Re
     let read_write = paths(source, "read_write", &mut table, report);
     let sensitive = table.texts("sensitive", report).map(|list| sensitive(list.value, report));
     let audit_reads = table.word("audit_reads", &[("sensitive", true), ("off", false)], report);
+    let canaries = table.word("canaries", &[("on", true), ("off", false)], report);
     table.finish(report);
     Files {
         workspace,
         read_only,
         read_write,
         sensitive: sensitive.unwrap_or_default(),
-        audit_reads: audit_reads.is_none_or(|word| word.value),
+        audit_reads: audit_reads.map_or(AUDIT_READS, |word| word.value),
+        canaries: canaries.map_or(CANARIES, |word| word.value),
     }
 }
 
@@ -88,3 +90,8 @@ fn sensitive(list: Vec<At<String>>, report: &mut Report) -> Vec<String> {
 }
 
 const OWN: &str = "give it a directory of its own: `mkdir -p ~/work/NAME`, and `workspace = \"~/work/NAME\"`";
+
+/// Where the policy is silent. To ask about every open costs a program that reads many files (Python's imports) as much time
+/// again; the decoys cost it nothing, and show who is after keys.
+const AUDIT_READS: bool = false;
+const CANARIES: bool = true;

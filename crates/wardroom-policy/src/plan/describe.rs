@@ -29,6 +29,7 @@ pub fn describe(plan: &CellPlan) -> String {
     lines.extend(plan.literals.iter().map(|address| format!("literal {address}")));
     let reads = if plan.audit_reads { "watched" } else { "not watched" };
     lines.push(format!("reads of {} sensitive paths: {reads}", plan.sensitive.len()));
+    lines.extend(plan.canaries.iter().map(|canary| format!("canary {}", canary.path.display())));
     lines.join("\n") + "\n"
 }
 

@@ -18,7 +18,7 @@ use wardroom_model::RuleRef;
 use wardroom_model::plan::{Access, CellPlan, LandlockRule, Limits, Mount};
 
 use crate::policy::{Policy, Unsupported};
-use crate::sensitive;
+use crate::{canary, sensitive};
 
 pub use describe::describe;
 pub use environment::PASSED;
@@ -139,6 +139,7 @@ pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
         directory: PathBuf::from(if workspace { WORKSPACE } else { HOME }),
         sensitive: sensitive::all(&policy.files.sensitive),
         audit_reads: policy.files.audit_reads,
+        canaries: if policy.files.canaries { canary::all() } else { Vec::new() },
         may_trace: policy.isolation.trace_children,
         literals: policy.network.literals(),
     })

@@ -8,7 +8,7 @@ use wardroom_model::{Outcome, Reason, Verdict};
 use super::Answer;
 use crate::plan::{HOME, WORKSPACE, is_generated, is_system, normal};
 use crate::policy::{Files, PathRule, Policy};
-use crate::sensitive;
+use crate::{canary, sensitive};
 
 pub(super) fn why(policy: &Policy, subject: &str) -> Answer {
     let inside = inside(policy, subject);
@@ -125,10 +125,14 @@ fn with_sensitivity(policy: &Policy, subject: &str, answer: Answer) -> Answer {
     let own = policy.files.sensitive.iter().any(|entry| sensitive_means(entry, subject.as_bytes()));
     let reason = sensitive::why(subject).or(own.then_some("named as sensitive by the policy"));
     match reason {
+        Some(why) if policy.files.canaries && canary::is_one(subject) => answer
+            .and(format!("A canary lies there ({why}; it opens nothing): whoever opens it is on record.")),
         Some(why) if policy.files.audit_reads => {
             answer.and(format!("It is sensitive ({why}): every attempt to open it is recorded."))
         }
-        Some(why) => answer.and(format!("It is sensitive ({why}), but `audit_reads` is off.")),
+        Some(why) => answer.and(format!(
+            "It is sensitive ({why}): a change is recorded, and an attempt to read it is not (`audit_reads` is off)."
+        )),
         None => answer,
     }
 }

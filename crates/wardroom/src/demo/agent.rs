@@ -52,6 +52,7 @@ fn overreach() {
     attempt("install the package into the system", || fs::write("/usr/lib/helpful-telemetry.so", b"\x7fELF"));
     attempt("run the package manager", || run("/usr/bin/dpkg", &["--configure", "-a"]));
     attempt("read the operator's SSH key", || fs::read("/root/.ssh/id_ed25519").map(drop));
+    attempt("take the SSH key in its own home", || fs::read("/home/agent/.ssh/id_ed25519").map(drop));
     attempt("read the system's passwords", || fs::read("/etc/shadow").map(drop));
     attempt("become root with a user namespace", || {
         run("/usr/bin/unshare", &["--user", "--map-root-user", "true"])

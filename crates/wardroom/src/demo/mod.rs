@@ -88,7 +88,7 @@ impl Stage {
              [agent]\nname = \"{NAME}\"\nrole = \"Triages incoming issues\"\nowner = \"you\"\n\
              command = [\"/tools/sample-agent\", \"__role\", \"sample-agent\"]\n\n\
              [isolation]\nkind = \"cell\"\nlimits = \"rlimits-only\"\n\n\
-             [files]\nworkspace = {:?}\nread_only = [{:?}]\n\n\
+             [files]\nworkspace = {:?}\nread_only = [{:?}]\naudit_reads = \"sensitive\"   # also names that do not exist inside\n\n\
              [[network.allow]]\nhost = \"{}\"\naddress = \"{}\"   # where the name is dialled: the demo's own server\n",
             self.workspace(),
             self.directory.join("tools"),

@@ -7,7 +7,7 @@ use wardroom_ledger::audit::Finding;
 use wardroom_ledger::{Query, Record};
 use wardroom_model::event::{Connection, ConnectionPhase, FileAct, FileOp};
 use wardroom_model::exit::Exit;
-use wardroom_model::{AgentName, Event, Outcome};
+use wardroom_model::{AgentName, Event, Outcome, Reason};
 use wardroom_scribe::records;
 
 use crate::commands::ledger::verify_agent;
@@ -46,6 +46,9 @@ pub(super) fn tell(places: &Places, name: &AgentName) -> Done {
     if verification.finding != Finding::Intact {
         return Err(Failure::new(Exit::LedgerTampered, "the demonstration's ledger is not intact"));
     }
+    if !lines.iter().any(|line| line.why == ALARM) {
+        return Err(Failure::new(Exit::ProbeFailed, "the record shows no alarm for the decoy that was read"));
+    }
     if !missing.is_empty() {
         return Err(Failure::new(Exit::ProbeFailed, format!("the record shows no refusal of {missing:?}")));
     }
@@ -64,6 +67,9 @@ const EXPECTED: [&str; 8] = [
     "mount",
 ];
 
+/// What is said of a decoy that was read.
+const ALARM: &str = "ALARM: a decoy, which opens nothing";
+
 /// What an operator wants to know of these records, each thing once, in the order of its first appearance.
 fn summarise(records: &[Record]) -> Vec<Line> {
     let mut seen = BTreeSet::new();
@@ -76,7 +82,7 @@ fn line(event: &Event) -> Option<Line> {
     let refused = |what, subject: String, why: String| Some(Line { refused: true, what, subject, why });
     match event {
         Event::Image(image) => did("ran", image.actor.program.path.to_string(), String::new()),
-        Event::File(file) => Some(of_file(file)),
+        Event::File(file) => of_file(file),
         Event::Connection(connection) => of_connection(connection),
         Event::Name(query) if query.verdict.outcome == Outcome::Refused => {
             refused("look up", query.name.to_string(), query.verdict.reason.to_string())
@@ -103,16 +109,21 @@ fn line(event: &Event) -> Option<Line> {
 }
 
 /// A change inside the workspace was done; one of the system, or a look at a secret, met the walls.
-fn of_file(file: &FileAct) -> Line {
+fn of_file(file: &FileAct) -> Option<Line> {
     let subject = file.path.to_string();
     let own =
         ["/workspace/", "/home/agent/", "/tmp/", "/dev/"].iter().any(|place| subject.starts_with(place));
+    if file.verdict.reason == Reason::Canary {
+        return Some(Line { refused: false, what: "took", subject, why: ALARM.to_owned() });
+    }
     let (refused, what, why) = match (file.op == FileOp::ReadSensitive, own) {
-        (true, _) => (true, "read", "it does not exist inside"),
+        (true, false) => (true, "read", "it does not exist inside"),
+        // A decoy, whose own record says more.
+        (true, true) => return None,
         (false, true) => (false, "wrote", ""),
         (false, false) => (true, "write", "the system is read-only"),
     };
-    Line { refused, what, subject, why: why.to_owned() }
+    Some(Line { refused, what, subject, why: why.to_owned() })
 }
 
 fn of_connection(connection: &Connection) -> Option<Line> {

@@ -1,30 +1,40 @@
 //! The end of a run: cell, guard, gate and scribe, in this order. Nothing that was handed over is lost on the way.
 
+use std::os::fd::BorrowedFd;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wardroom_model::Event;
 use wardroom_model::event::{Session, SessionEnd};
 use wardroom_model::exit::Exit;
 
+use super::canary::CanaryThread;
 use super::start::{self, Crew};
 use super::supervise::{Outcome, Run};
 use crate::failure::{Done, Failure, OrExit};
 
 impl Run<'_> {
-    /// Looks after the scribe until the guard has put its last record down, for which it may have to wait.
-    fn await_guard(&mut self) -> anyhow::Result<()> {
+    /// Looks after the scribe until guard and canaries have put their last records down, for which they may have to wait.
+    fn await_watchers(&mut self) -> anyhow::Result<()> {
         self.crew.guard.stop();
+        self.crew.canaries.iter_mut().for_each(CanaryThread::stop);
+        self.await_end(|crew| Some(crew.guard.ended()))?;
+        self.await_end(|crew| crew.canaries.as_ref().map(CanaryThread::ended))
+    }
+
+    fn await_end(&mut self, of: impl Fn(&Crew) -> Option<BorrowedFd<'_>>) -> anyhow::Result<()> {
         loop {
-            let sources = [self.crew.guard.ended(), self.crew.scribe.control()];
+            let Some(ended) = of(&self.crew) else { return Ok(()) };
+            let sources = [ended, self.crew.scribe.control()];
             let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let [guard, scribe] = set.map(|entry| !entry.revents().is_empty());
+            let [ended, scribe] = set.map(|entry| !entry.revents().is_empty());
             if scribe {
                 self.hear_scribe();
             }
-            if guard {
+            if ended {
                 self.record_notes();
                 return Ok(());
             }
@@ -36,8 +46,8 @@ impl Run<'_> {
     /// Ends cell, guard, gate and scribe, in this order, and says how it went.
     pub(super) fn end(mut self, outcome: Outcome) -> Done {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
-        self.await_guard().or_exit(Exit::Internal)?;
-        let Crew { cell, mut guard, gate, handoff, scribe } = self.crew;
+        self.await_watchers().or_exit(Exit::Internal)?;
+        let Crew { cell, mut guard, canaries, gate, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
         let mut problems: Vec<String> = Vec::new();
         let mut note = |what: &str, result: anyhow::Result<()>| {
@@ -46,6 +56,9 @@ impl Run<'_> {
         note("the cell", cell.end().map_err(Into::into));
         gate.dismiss();
         note("the guard", guard.finish());
+        if let Some(mut canaries) = canaries {
+            note("the canaries", canaries.finish());
+        }
         note("the gate", gate.finish());
         let end =
             Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));

@@ -3,6 +3,7 @@
 
 mod afterwards;
 mod authority;
+mod canary;
 mod ending;
 mod facts;
 mod gate;

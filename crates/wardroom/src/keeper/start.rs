@@ -12,12 +12,13 @@ use wardroom_gate::Inspection;
 use wardroom_kernel::message;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
-use wardroom_model::event::{Operator, PolicyChange, Session, SessionStart};
+use wardroom_model::event::{Mechanism, Operator, PolicyChange, Session, SessionStart};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::{CellPlan, Mount};
 use wardroom_scribe::{Handoff, Producer};
 
 use super::RunRequest;
+use super::canary::{Arming, CanaryThread};
 use super::gate::{Early, Gate, Parts};
 use super::guard::GuardThread;
 use super::scribe::{Rings, Scribe};
@@ -42,6 +43,7 @@ pub(super) struct Crew {
     // In this order: the cell first, the scribe last.
     pub(super) cell: Cell,
     pub(super) guard: GuardThread,
+    pub(super) canaries: Option<CanaryThread>,
     pub(super) gate: Gate,
     pub(super) handoff: Arc<Handoff>,
     pub(super) scribe: Scribe,
@@ -60,15 +62,19 @@ pub(super) fn start(
     let gate = start_gate(&scribe, from_guard, plan, &request.source, inspection)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
+    let arming = Arming::begin(agent, plan, read_only(plan))?;
     let sockets =
         cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
     // Not waited for: the cell's sockets exist, and until the gate serves nothing passes through them.
     let gate = gate.serve(sockets)?;
     scribe.await_ready()?;
     let handoff = ring(&scribe)?;
-    record_start(&handoff, plan, &cell, request)?;
+    let armed = arming.map(|arming| arming.finish(&handoff, cell.pid())).transpose()?;
+    let (mechanism, canaries) = armed.unzip();
+    let mechanisms = cell.mechanisms().iter().cloned().chain(mechanism).collect();
+    record_start(&handoff, plan, mechanisms, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
-    Ok(Crew { cell, guard, gate, handoff, scribe })
+    Ok(Crew { cell, guard, canaries, gate, handoff, scribe })
 }
 
 /// The keeper's own way to the ledger.
@@ -127,11 +133,10 @@ fn read_only(plan: &CellPlan) -> Vec<std::path::PathBuf> {
 fn record_start(
     handoff: &Handoff,
     plan: &CellPlan,
-    cell: &Cell,
+    mechanisms: Vec<Mechanism>,
     request: &RunRequest,
 ) -> Result<(), Failure> {
     let uid = rustix::process::getuid().as_raw();
-    let mechanisms = cell.mechanisms().to_vec();
     let command = Captured::cut(&plan.command.join(&b' '), KEPT);
     let start = SessionStart { command, policy: digest(&request.source), mechanisms };
     let events = [

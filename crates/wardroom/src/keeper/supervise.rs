@@ -62,6 +62,7 @@ enum Source {
     Scribe,
     Gate,
     Guard,
+    Canaries,
     Policy,
     Caller,
     Signal(Signal),
@@ -114,6 +115,7 @@ impl Run<'_> {
                 Source::Scribe => self.hear_scribe(),
                 Source::Gate => self.hear_gate(),
                 Source::Guard => self.give_up("the guard ended"),
+                Source::Canaries => self.give_up("the watch over the canaries ended"),
                 Source::Policy => self.policy.reread(&mut self.crew),
                 Source::Caller => self.operators.accept(),
                 Source::Signal(signal) => self.pass_on(signal).or_exit(Exit::Internal)?,
@@ -136,6 +138,7 @@ impl Run<'_> {
             (Source::Guard, crew.guard.ended()),
             (Source::Caller, self.operators.listener()),
         ];
+        sources.extend(crew.canaries.iter().map(|canaries| (Source::Canaries, canaries.ended())));
         sources.extend(self.policy.notices().map(|notices| (Source::Policy, notices)));
         sources.extend(self.signals.iter().map(|(signal, heard)| (Source::Signal(*signal), heard.as_fd())));
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));

@@ -178,12 +178,19 @@ fn facts(source: &Source) -> PolicyFacts {
     PolicyFacts {
         may_trace: isolation.trace_children,
         audit_reads: source.policy.files().audit_reads,
+        canaries: canaries(source),
         literals: source.policy.network().literals(),
         tasks: isolation.tasks,
         memory: isolation.memory,
         descriptors: Some(DESCRIPTORS),
         room: role::spare_memory(),
     }
+}
+
+/// Where decoys lie in the agent's home, unless the policy wants none.
+fn canaries(source: &Source) -> Vec<PathBuf> {
+    let all = source.policy.files().canaries.then(wardroom_policy::canary::all).unwrap_or_default();
+    all.into_iter().map(|canary| canary.path).collect()
 }
 
 /// Descriptors of a process that every cell permits at most (see the policy crate's plan).

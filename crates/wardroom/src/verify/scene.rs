@@ -73,6 +73,8 @@ pub(crate) struct PolicyFacts {
     pub(crate) may_trace: bool,
     /// Looks at sensitive names are recorded.
     pub(crate) audit_reads: bool,
+    /// Decoys that lie in the agent's home.
+    pub(crate) canaries: Vec<PathBuf>,
     /// Literal addresses that it permits.
     pub(crate) literals: Vec<SocketAddr>,
     /// The most processes and threads.

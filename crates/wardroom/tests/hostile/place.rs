@@ -61,7 +61,7 @@ impl Place {
         let mut policy = format!(
             "[agent]\nname = \"{agent}\"\nowner = \"tests@example.com\"\ncommand = [\"/bin/true\"]\n\n\
              [isolation]\nkind = \"cell\"\nmemory = \"768 MiB\"\ntasks = 200\nlimits = \"rlimits-only\"\n\n\
-             [files]\nworkspace = \"{workspace}\"\n"
+             [files]\nworkspace = \"{workspace}\"\naudit_reads = \"sensitive\"\n"
         );
         if let Some(services) = permitted {
             let address = services.tcp4;

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use wardroom_model::Event;
+use rustix::fs::{Mode, OFlags};
+use wardroom_model::{Event, Reason};
 
 use crate::verify::attempt::{self, in_passing, read};
 use crate::verify::outcome::Outcome;
@@ -24,8 +25,10 @@ const VAR: crate::verify::probe::Control = Bare(&["/var"]);
 #[rustfmt::skip]
 pub(super) const PROBES: &[Probe] = &[
     probe("C1.private-key", "reading the operator's private key", Run(private_key), Outside, Program(NOT_THERE)),
-    probe("C1.key-name", "trying the name of root's private key", ReadFile("/root/.ssh/id_ed25519"), Bare(&["/root"]), At("/root/.ssh/id_ed25519")),
-    probe("C1.shadow", "reading the host's password hashes", ReadFile("/etc/shadow"), ETC, At("/etc/shadow")),
+    probe("C1.key-name", "trying the name of root's private key", ReadFile("/root/.ssh/id_ed25519"), Bare(&["/root"]), Records(|trace, scene| name_seen(trace, scene, "/root/.ssh/id_ed25519"))),
+    probe("C1.shadow", "reading the host's password hashes", ReadFile("/etc/shadow"), ETC, Records(|trace, scene| name_seen(trace, scene, "/etc/shadow"))),
+    probe("C1.canary", "reading the decoys in its home", Run(canaries), Outside, Records(canary_seen)).aims(Aim::OnRecord),
+    probe("C1.hasty", "opening a decoy without waiting to be seen", Run(hasty), Outside, Records(hasty_seen)).aims(Aim::OnRecord),
     probe("C1.environment", "reading the environment of a process outside", Run(environment), Outside, Program(NOT_THERE)),
     probe("C1.init-environment", "reading the environment of the cell's init", ReadFile("/proc/1/environ"), Bare(&[]), Program("its own /proc has no secret names")),
     probe("C1.listing", "listing the operator's directory", Run(listing), Outside, Program("looking at names is no act; there is nothing to see")),
@@ -55,6 +58,52 @@ pub(super) const PROBES: &[Probe] = &[
 fn private_key(scene: &Scene) -> Outcome {
     read(&scene.fixtures.secret)
 }
+
+/// A name that does not exist inside leaves a record of its own where the policy asks for it; else its program's is all.
+fn name_seen(trace: &Trace<'_>, scene: &Scene, path: &str) -> Result<String, String> {
+    match scene.fixtures.policy.audit_reads {
+        true => trace.file(path),
+        false => trace.first("its program is not on the ledger", |_any| true),
+    }
+}
+
+/// Every decoy; the control reads the operator's key.
+fn canaries(scene: &Scene) -> Outcome {
+    let decoys = &scene.fixtures.policy.canaries;
+    match (scene.place, decoys.split_last()) {
+        (Place::Outside | Place::Bare, _) => read(&scene.fixtures.secret),
+        (Place::Cell, None) => Outcome::Impossible("the policy wants no canaries".to_owned()),
+        (Place::Cell, Some((last, others))) => {
+            others.iter().for_each(|decoy| drop(read(decoy)));
+            read(last)
+        }
+    }
+}
+
+/// At least one: the agent may have files of its own in the place of others.
+fn canary_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
+    trace.first(
+        "no record of a decoy that was read",
+        |event| matches!(event, Event::File(act) if act.verdict.reason == Reason::Canary),
+    )
+}
+
+/// A lease does not hold who asks not to wait; such an opening is refused, and the guard asks who it was.
+fn hasty(scene: &Scene) -> Outcome {
+    let path = match scene.place {
+        Place::Outside | Place::Bare => &scene.fixtures.secret,
+        Place::Cell => Path::new(HASTY),
+    };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Outcome::of(rustix::fs::open(path, flags, Mode::empty()), "it was opened")
+}
+
+fn hasty_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
+    trace.file(HASTY)
+}
+
+/// One of the decoys; a sensitive path whether or not it is there.
+const HASTY: &str = "/home/agent/.kube/config";
 
 /// An environment that says nothing is as good as one that is not there.
 fn environment(scene: &Scene) -> Outcome {

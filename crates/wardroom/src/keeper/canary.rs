@@ -1,0 +1,159 @@
+//! The canaries' thread: it puts the decoys into the agent's home while the helpers start, and watches them while the
+//! agent runs. When it ends, for whatever reason, nobody sees who opens a decoy, and the cell is ended.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, anyhow};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+use rustix::rand::{GetRandomFlags, getrandom};
+use wardroom_cell::canary::{Canaries, CanaryError, Lookout, Mark};
+use wardroom_model::event::Mechanism;
+use wardroom_model::exit::Exit;
+use wardroom_model::plan::CellPlan;
+use wardroom_scribe::Handoff;
+
+use super::state::nofollow;
+use crate::failure::{Failure, OrExit};
+use crate::places::AgentPlaces;
+
+/// Decoys that are being put in their places.
+#[derive(Debug)]
+pub(super) struct Arming {
+    armed: Receiver<Result<Mechanism, CanaryError>>,
+    begin: Sender<Task>,
+    thread: CanaryThread,
+}
+
+/// What the thread needs once there is a cell.
+struct Task {
+    handoff: Arc<Handoff>,
+    init: Pid,
+}
+
+/// The watch.
+#[derive(Debug)]
+pub(super) struct CanaryThread {
+    /// Closed to ask it to stop.
+    stop: Option<OwnedFd>,
+    /// Hangs up when it has ended.
+    ended: OwnedFd,
+    thread: Option<JoinHandle<Result<(), CanaryError>>>,
+}
+
+impl Arming {
+    /// Begins, in a thread of its own. None where the plan has no decoys.
+    pub(super) fn begin(
+        agent: &AgentPlaces,
+        plan: &CellPlan,
+        trusted: Vec<PathBuf>,
+    ) -> Result<Option<Self>, Failure> {
+        if plan.canaries.is_empty() {
+            return Ok(None);
+        }
+        let mark = mark(&agent.mark).or_exit(Exit::CannotContain)?;
+        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
+        let (ended, alive) = pipe_with(PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
+        let (tell, armed) = mpsc::channel();
+        let (begin, task) = mpsc::channel();
+        let plan = plan.clone();
+        let watch = move || {
+            let canaries = match Canaries::arm(&plan, &mark, &trusted) {
+                Ok(canaries) => canaries,
+                Err(error) => {
+                    // Whoever started this may have given up meanwhile.
+                    crate::failure::let_go(tell.send(Err(error)));
+                    return Ok(());
+                }
+            };
+            crate::failure::let_go(tell.send(canaries.mechanism()));
+            let end = task.recv().map_or(Ok(()), |Task { handoff, init }| {
+                canaries.watch(&Lookout { handoff: &handoff, init, stop: stopped.as_fd() })
+            });
+            drop(alive);
+            end
+        };
+        let thread =
+            thread::Builder::new().name("canaries".to_owned()).spawn(watch).or_exit(Exit::Internal)?;
+        let thread = CanaryThread { stop: Some(stop), ended, thread: Some(thread) };
+        Ok(Some(Self { armed, begin, thread }))
+    }
+
+    /// Waits until every decoy is under its lease, asks back, and lets the watch begin.
+    pub(super) fn finish(
+        self,
+        handoff: &Arc<Handoff>,
+        init: Pid,
+    ) -> Result<(Mechanism, CanaryThread), Failure> {
+        let Self { armed, begin, thread } = self;
+        let armed = armed.recv().context("the canaries' thread ended").or_exit(Exit::CannotContain)?;
+        let mechanism = armed.or_exit(Exit::CannotContain)?;
+        if mechanism.asked != mechanism.got {
+            let Mechanism { name, asked, got } = mechanism;
+            let why = format!("{name} are not in force as asked: asked {asked}, got {got}");
+            return Err(Failure::new(Exit::CannotContain, why));
+        }
+        let task = Task { handoff: Arc::clone(handoff), init };
+        begin.send(task).ok().context("the canaries' thread ended").or_exit(Exit::CannotContain)?;
+        Ok((mechanism, thread))
+    }
+}
+
+impl CanaryThread {
+    /// Readable (hung up) once the watch has ended.
+    pub(super) fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+
+    /// Asks it to stop, without waiting.
+    pub(super) fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Stops it, and says how it ended. Once only.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        self.stop();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Ok(()))) | None => Ok(()),
+            Some(Ok(Err(error))) => Err(error.into()),
+            Some(Err(_panic)) => Err(anyhow!("the canaries' thread panicked")),
+        }
+    }
+}
+
+/// What is this agent's own in its decoys, made at its first start.
+fn mark(file: &Path) -> anyhow::Result<Mark> {
+    match fs::read_to_string(file) {
+        Ok(text) => Mark::parse(text.trim())
+            .with_context(|| format!("{} holds no mark; remove it, and the decoys too", file.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => make_mark(file),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+fn make_mark(file: &Path) -> anyhow::Result<Mark> {
+    let mut random = [0; 32];
+    // Up to 256 bytes come whole (getrandom(2)).
+    let got = getrandom(&mut random, GetRandomFlags::empty())?;
+    anyhow::ensure!(got == random.len(), "too little randomness");
+    let mark = Mark::new(random);
+    // Under its name only when it is whole: half a mark would be none. We hold the agent's lock.
+    let new = file.with_extension("new");
+    let mut written = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(nofollow())
+        .open(&new)
+        .with_context(|| format!("cannot make {}", new.display()))?;
+    writeln!(written, "{}", mark.as_str()).and_then(|()| fs::rename(&new, file))?;
+    Ok(mark)
+}
