@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use crate::bench::peer;
 use crate::bench::place::{Place, seconds};
 use crate::bench::row::{Goal, Row, Side, interleaved, ratio};
 use crate::spawn;
@@ -25,13 +26,15 @@ pub(crate) type Described = (&'static str, &'static str, Goal);
 /// A load in a cell and in the open; what it prints counts, not how long the cell took to start.
 pub(crate) fn compare(place: &Place, load: &[&str], rounds: usize, row: Described) -> Result<Row> {
     let (name, what, goal) = row;
-    let sides = interleaved(
-        rounds,
-        vec![
-            Side::new("wardroom", || seconds(&mut place.in_a_cell(load))),
-            Side::new("bare", || seconds(&mut place.in_the_open(load)?)),
-        ],
-    )?;
+    let mut sides = vec![
+        Side::new("wardroom", || seconds(&mut place.in_a_cell(load))),
+        Side::new("bare", || seconds(&mut place.in_the_open(load)?)),
+    ];
+    let peers = peer::installed(place, load);
+    for peer in peers {
+        sides.push(Side::new(peer.name, move || seconds(&mut peer.running(place, load))));
+    }
+    let sides = interleaved(rounds, sides)?;
     let result = ratio(&sides)?;
     Ok(Row { name, what, unit: "s", sides, result, means: "times bare", goal, reached: goal.holds(result) })
 }

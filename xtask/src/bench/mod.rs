@@ -6,6 +6,7 @@
 mod gate;
 mod inside;
 mod ledger;
+mod peer;
 mod place;
 mod projects;
 mod resident;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::bench::peer;
 use crate::bench::place::Place;
 use crate::bench::row::{Goal, Row, Side, interleaved, ratio};
 use crate::{clock, spawn};
@@ -17,16 +18,9 @@ pub(crate) fn start(place: &Place) -> Result<Row> {
             wall(spawn::command("bwrap").args(["--unshare-all", "--ro-bind", "/", "/", "/bin/true"]))
         }),
     ];
-    if spawn::installed("srt") {
-        sides.push(Side::new("sandbox-runtime", || wall(spawn::command("srt").arg("/bin/true"))));
-    }
-    if spawn::installed("nono") {
-        sides.push(Side::new("nono", || wall(spawn::command("nono").args(["run", "--", "/bin/true"]))));
-    }
-    if spawn::installed("codex") {
-        sides.push(Side::new("codex", || {
-            wall(spawn::command("codex").args(["sandbox", "linux", "/bin/true"]))
-        }));
+    let peers = peer::installed(place, &["/bin/true"]);
+    for peer in peers {
+        sides.push(Side::new(peer.name, move || wall(&mut peer.running(place, &["/bin/true"]))));
     }
     let sides = interleaved(21, sides)?;
     let result = ratio(&sides)?;
