@@ -63,7 +63,7 @@ pub(crate) struct Asked<'a> {
 /// A refusal that is yet to be recorded, and how it is answered.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Box<Verdict>,
     pub(crate) status: StatusCode,
     /// Seconds after which it may be tried again, for a limit.
     pub(crate) retry_after: Option<u64>,
@@ -71,7 +71,8 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, reason: Reason, rule: Option<RuleRef>) -> Self {
-        Self { verdict: Verdict { outcome: Outcome::Refused, reason, rule }, status, retry_after: None }
+        let verdict = Box::new(Verdict { outcome: Outcome::Refused, reason, rule });
+        Self { verdict, status, retry_after: None }
     }
 }
 
@@ -228,7 +229,7 @@ impl Shared {
 
     fn refused(&self, name: String, asked: Asked<'_>, act: CredentialAct, refusal: &Refusal) {
         let (host, actor) = (Some(asked.host.clone()), asked.actor.cloned());
-        let verdict = Some(refusal.verdict.clone());
+        let verdict = Some(Verdict::clone(&refusal.verdict));
         self.recorder.now(&Event::Credential(CredentialNote { name, host, actor, act, verdict }));
     }
 }
