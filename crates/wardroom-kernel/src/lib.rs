@@ -24,6 +24,7 @@ pub mod remote;
 pub mod ring;
 mod ruleset;
 pub mod seccomp;
+pub mod shared;
 pub mod sockdiag;
 pub mod splice;
 pub mod terminal;
