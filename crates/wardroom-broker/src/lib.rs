@@ -2,12 +2,28 @@
 //! it may put into requests. It never speaks with an agent, and never writes a value anywhere but into the store.
 
 pub mod clock;
+mod confine;
+pub mod control;
 pub mod custody;
+mod exchange;
+pub mod fetch;
 mod keyring;
 mod label;
+mod line;
+pub mod programs;
+mod raw;
 pub mod run;
+mod serve;
 pub mod store;
+mod vault;
+pub mod web;
 
+pub use confine::ConfineError;
 pub use custody::{Custody, CustodyError, Keep, Setup};
+pub use fetch::{FetchError, Got, Programs, Sources};
 pub use label::Label;
+pub use line::step;
+pub use raw::without_line_end;
+pub use serve::{BrokerError, BrokerSetup, serve};
 pub use store::{Held, State, Store, StoreError};
+pub use web::Web;

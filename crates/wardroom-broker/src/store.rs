@@ -228,6 +228,15 @@ impl Store {
         }
     }
 
+    /// Which value is there, as far as that can be known without unlocking.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<u64> {
+        match self.state(name) {
+            Ok(State::Set(label)) => Some(label.version),
+            Ok(State::Missing | State::Revoked | State::Damaged) | Err(_) => None,
+        }
+    }
+
     /// Forgets a value for good, and remembers that it was revoked.
     ///
     /// # Errors
@@ -262,10 +271,16 @@ impl Store {
         Stamp { file: look("age"), revoked: look("revoked").is_some(), again: look("again") }
     }
 
+    /// What is said of one that was revoked.
+    pub(crate) fn revoked(&self, name: &str) -> StoreError {
+        StoreError::Revoked { agent: self.agent.clone(), name: name.to_owned() }
+    }
+
     fn absent(&self, name: &str) -> Result<StoreError, StoreError> {
-        let (agent, name) = (self.agent.clone(), name.to_owned());
-        let revoked = self.is_revoked(&name)?;
-        Ok(if revoked { StoreError::Revoked { agent, name } } else { StoreError::Missing { agent, name } })
+        if self.is_revoked(name)? {
+            return Ok(self.revoked(name));
+        }
+        Ok(StoreError::Missing { agent: self.agent.clone(), name: name.to_owned() })
     }
 
     /// The number of the value before: also of one that was revoked.

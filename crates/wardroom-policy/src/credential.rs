@@ -48,6 +48,16 @@ impl Credential {
         self.max_age.unwrap_or(Self::LIFETIME)
     }
 
+    /// Whether what the store holds is what is sent: its values are then the ones that are counted.
+    #[must_use]
+    pub fn is_sent_as_stored(&self) -> bool {
+        let sent = match &self.particulars {
+            Particulars::Plain | Particulars::Basic { .. } | Particulars::Aws { .. } => true,
+            Particulars::GithubApp(_) | Particulars::Oauth2(_) => false,
+        };
+        sent && self.source == SecretSource::Store
+    }
+
     /// The header that carries it, in lower case.
     #[must_use]
     pub fn header(&self) -> &str {

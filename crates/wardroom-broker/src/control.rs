@@ -1,0 +1,163 @@
+//! What a keeper and its broker say to each other: one packet each, over a pair of sockets.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use minicbor::{Decode, Encode};
+use wardroom_kernel::message;
+use wardroom_model::Secret;
+use zeroize::Zeroizing;
+
+/// The longest packet; a policy's text goes as a descriptor.
+const LONGEST: usize = 1024;
+
+/// From the keeper. What comes with it is a descriptor beside it.
+#[derive(Debug, Encode, Decode)]
+enum Said {
+    #[n(0)]
+    Ping,
+    /// The text comes as a file in memory.
+    #[n(1)]
+    Policy,
+    #[n(2)]
+    Again,
+    #[n(3)]
+    Identity {
+        #[n(0)]
+        identity: minicbor::bytes::ByteVec,
+    },
+}
+
+/// What a broker hears.
+#[derive(Debug)]
+pub enum Heard {
+    /// Whether it lives.
+    Ping,
+    /// The policy from now on: its text.
+    Policy(OwnedFd),
+    /// There is a new gate, which knows nothing yet.
+    Again,
+    /// The store's key.
+    Identity(Secret),
+}
+
+/// What a broker answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Answer {
+    /// It is confined, and begins.
+    #[n(0)]
+    Ready {
+        /// Whether its memory is kept out of the swap.
+        #[n(0)]
+        locked: bool,
+    },
+    /// It lives.
+    #[n(1)]
+    Pong,
+}
+
+/// Asks whether it lives.
+///
+/// # Errors
+/// When the broker is gone.
+pub fn send_ping(control: impl AsFd) -> io::Result<()> {
+    say(control, &Said::Ping, &[])
+}
+
+/// Gives it a policy's text, in a file in memory.
+///
+/// # Errors
+/// When the broker is gone.
+pub fn send_policy(control: impl AsFd, text: BorrowedFd<'_>) -> io::Result<()> {
+    say(control, &Said::Policy, &[text])
+}
+
+/// Has it say everything to the gate once more.
+///
+/// # Errors
+/// When the broker is gone.
+pub fn send_again(control: impl AsFd) -> io::Result<()> {
+    say(control, &Said::Again, &[])
+}
+
+/// Gives it the store's key.
+///
+/// # Errors
+/// When the broker is gone.
+pub fn send_identity(control: impl AsFd, identity: &Secret) -> io::Result<()> {
+    let mut said = Said::Identity { identity: identity.expose().to_vec().into() };
+    let sent = say(control, &said, &[]);
+    if let Said::Identity { identity } = &mut said {
+        zeroize::Zeroize::zeroize(&mut **identity);
+    }
+    sent
+}
+
+/// Answers the keeper.
+///
+/// # Errors
+/// When it is gone.
+pub(crate) fn answer(control: impl AsFd, answer: Answer) -> io::Result<()> {
+    let bytes = minicbor::to_vec(answer).map_err(io::Error::other)?;
+    message::send(control, &bytes, &[])
+}
+
+/// Hears an answer; none when the broker is gone.
+///
+/// # Errors
+/// When it is none.
+pub fn receive(control: impl AsFd) -> io::Result<Option<Answer>> {
+    let mut bytes = [0; LONGEST];
+    let Some((length, _)) = message::receive(control, &mut bytes)? else { return Ok(None) };
+    minicbor::decode(bytes.get(..length).unwrap_or_default()).map(Some).map_err(io::Error::other)
+}
+
+/// Hears the keeper; none when it wants no more.
+///
+/// # Errors
+/// When it says what no keeper says.
+pub(crate) fn hear(control: impl AsFd) -> io::Result<Option<Heard>> {
+    let mut bytes = Zeroizing::new([0; LONGEST]);
+    let Some((length, descriptors)) = message::receive(control, &mut *bytes)? else { return Ok(None) };
+    let said: Said = minicbor::decode(bytes.get(..length).unwrap_or_default()).map_err(io::Error::other)?;
+    let heard = match said {
+        Said::Ping => Heard::Ping,
+        Said::Again => Heard::Again,
+        Said::Identity { identity } => Heard::Identity(Secret::new(identity.into())),
+        Said::Policy => Heard::Policy(descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData)?),
+    };
+    Ok(Some(heard))
+}
+
+fn say(control: impl AsFd, said: &Said, with: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut bytes = Zeroizing::new([0; LONGEST]);
+    let mut cursor = minicbor::encode::write::Cursor::new(&mut bytes[..]);
+    minicbor::encode(said, &mut cursor).map_err(io::Error::other)?;
+    let length = cursor.position();
+    message::send(control, bytes.get(..length).unwrap_or_default(), with)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_arrives_as_it_was_said() {
+        let (keeper, broker) = message::pair().unwrap();
+        send_ping(&keeper).unwrap();
+        send_again(&keeper).unwrap();
+        send_policy(&keeper, keeper.as_fd()).unwrap();
+        send_identity(&keeper, &Secret::new(b"AGE-SECRET-KEY-1".to_vec())).unwrap();
+        assert!(matches!(hear(&broker).unwrap(), Some(Heard::Ping)));
+        assert!(matches!(hear(&broker).unwrap(), Some(Heard::Again)));
+        assert!(matches!(hear(&broker).unwrap(), Some(Heard::Policy(_))));
+        let Some(Heard::Identity(identity)) = hear(&broker).unwrap() else { panic!("a key") };
+        assert!(identity.eq_ct(b"AGE-SECRET-KEY-1"));
+        for said in [Answer::Ready { locked: true }, Answer::Pong] {
+            answer(&broker, said).unwrap();
+            assert_eq!(receive(&keeper).unwrap(), Some(said));
+        }
+        drop(keeper);
+        assert!(hear(&broker).unwrap().is_none());
+    }
+}

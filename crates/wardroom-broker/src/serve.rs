@@ -1,0 +1,410 @@
+//! The broker's life: it gets the values of an agent's credentials, keeps them fresh, and tells the gate. One thread
+//! decides; each question to a source has a thread of its own, so that none holds up another, or a revocation.
+//!
+//! Nothing here records or decides about a request: the gate does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::SendFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+use thiserror::Error;
+use wardroom_model::Secret;
+use wardroom_model::supply::SupplyError;
+use wardroom_policy::{Credential, Particulars, Policy, SecretSource};
+
+use crate::clock;
+use crate::confine::{ConfineError, confine};
+use crate::control::{self, Answer, Heard};
+use crate::custody;
+use crate::fetch::{FetchError, Got, Sources};
+use crate::line::{Line, Packet};
+use crate::programs::{Here, There};
+use crate::store::Store;
+use crate::web::Web;
+
+/// How often the store is looked at: what an operator sets or revokes is in force within a second.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+/// How long a value that was replaced is left alone before it is ended at its source: requests may be under way with it.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long the end may wait for sources to take leases back; the keeper waits ten seconds for us.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a broker needs.
+#[derive(Debug)]
+pub struct BrokerSetup {
+    /// The connection to the keeper.
+    pub control: OwnedFd,
+    /// The connection to the gate.
+    pub gate: OwnedFd,
+    /// The connection to the process that runs programs.
+    pub programs: Option<OwnedFd>,
+    /// Where the values lie.
+    pub store: PathBuf,
+    /// The policy's file, as the operator knows it.
+    pub policy_file: String,
+    /// The policy's text.
+    pub policy_text: String,
+}
+
+/// Why a broker ended other than by its keeper's will.
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    /// The policy's text is none. The keeper has checked it, so this is our fault.
+    #[error("the policy cannot be read:\n{0}")]
+    Policy(String),
+    /// The channel to the keeper.
+    #[error("the channel to the keeper failed")]
+    Control(#[source] io::Error),
+    /// The channel to the gate.
+    #[error("the channel to the gate failed")]
+    Gate(#[source] io::Error),
+    /// It could not give up what it does not need.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// A value is longer than a message.
+    #[error(transparent)]
+    Supply(#[from] SupplyError),
+    /// The kernel gives no more.
+    #[error("the kernel gives no more")]
+    Kernel(#[source] io::Error),
+}
+
+/// Confines this process, and runs the broker until the keeper says so, or is gone.
+///
+/// # Errors
+/// When it cannot be confined, or loses its keeper or its gate.
+pub fn serve(setup: BrokerSetup) -> Result<(), BrokerError> {
+    let policy = parse(&setup.policy_file, &setup.policy_text)?;
+    let web = Web::with_host_authorities();
+    resolve_once();
+    let locked = confine(&setup.store, writes(&policy), &authorities(&policy))?;
+    control::answer(&setup.control, Answer::Ready { locked }).map_err(BrokerError::Control)?;
+    Broker::new(setup, &policy, web)?.run()
+}
+
+/// Reads a policy.
+pub(crate) fn parse(file: &str, text: &str) -> Result<Policy, BrokerError> {
+    Policy::parse(file, text).map_err(|errors| BrokerError::Policy(errors.render(false)))
+}
+
+/// Reads a file from its beginning.
+pub(crate) fn whole(file: OwnedFd) -> Result<String, BrokerError> {
+    let mut file = std::fs::File::from(file);
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    read.map(|_length| text).map_err(BrokerError::Control)
+}
+
+/// Whether any of the credentials is one whose secret changes when it is used.
+fn writes(policy: &Policy) -> bool {
+    policy.credentials().iter().any(|credential| matches!(credential.particulars, Particulars::Oauth2(_)))
+}
+
+fn authorities(policy: &Policy) -> Vec<PathBuf> {
+    let ca = |credential: &Credential| match &credential.source {
+        SecretSource::Vault(vault) => vault.ca.as_ref().map(PathBuf::from),
+        SecretSource::Store | SecretSource::Command(_) => None,
+    };
+    policy.credentials().iter().filter_map(ca).collect()
+}
+
+/// Has the C library load what it resolves names with, while it can still be read from anywhere.
+fn resolve_once() {
+    let _loaded = std::net::ToSocketAddrs::to_socket_addrs("localhost:0");
+}
+
+struct Broker {
+    control: OwnedFd,
+    gate: OwnedFd,
+    file: String,
+    sources: Sources,
+    lines: BTreeMap<String, Line>,
+    outbox: VecDeque<Packet>,
+    /// Values to end at their sources, and when.
+    endings: Vec<(Instant, Arc<Credential>, Got)>,
+    news: Receiver<News>,
+    tell: Sender<News>,
+    wake: OwnedFd,
+    woken: Arc<OwnedFd>,
+}
+
+/// What a thread that asked a source has to say.
+struct News {
+    credential: Arc<Credential>,
+    outcome: Result<Outcome, FetchError>,
+    old: Option<Got>,
+    anew: bool,
+}
+
+enum Outcome {
+    /// Another value.
+    New(Box<Got>),
+    /// The old one, which lasts longer now.
+    Longer,
+}
+
+impl Broker {
+    fn new(setup: BrokerSetup, policy: &Policy, web: Web) -> Result<Self, BrokerError> {
+        let BrokerSetup { control, gate, programs, store, policy_file, policy_text: _ } = setup;
+        let (wake, woken) =
+            pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|e| BrokerError::Kernel(e.into()))?;
+        let (tell, news) = channel();
+        let programs: Arc<dyn crate::fetch::Programs> = match programs {
+            Some(line) => Arc::new(There::new(line)),
+            // Where there is none, nothing is started: this process may not.
+            None => Arc::new(Here),
+        };
+        let identity = Err("the store is locked; unlock it with `wardroom credential unlock`".to_owned());
+        let sources = Sources { store: Store::at(&store, policy.name(), None), identity, web, programs };
+        let lines = policy.credentials().iter().map(|c| (c.name.clone(), Line::new(c.clone()))).collect();
+        let (outbox, endings, woken) = (VecDeque::new(), Vec::new(), Arc::new(woken));
+        Ok(Self {
+            control,
+            gate,
+            file: policy_file,
+            sources,
+            lines,
+            outbox,
+            endings,
+            news,
+            tell,
+            wake,
+            woken,
+        })
+    }
+
+    fn run(mut self) -> Result<(), BrokerError> {
+        loop {
+            let (told, writable) = self.wait()?;
+            if told && !self.listen()? {
+                return self.farewell();
+            }
+            while let Ok(news) = self.news.try_recv() {
+                self.learn(news)?;
+            }
+            self.look()?;
+            if writable || !self.outbox.is_empty() {
+                self.send()?;
+            }
+        }
+    }
+
+    /// Waits for something to happen, or until it is time to look at the store.
+    fn wait(&self) -> Result<(bool, bool), BrokerError> {
+        let gate = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut set = [
+            PollFd::new(&self.control, PollFlags::IN),
+            PollFd::new(&self.wake, PollFlags::IN),
+            PollFd::new(&self.gate, gate),
+        ];
+        match poll(&mut set, Some(&LOOK)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(BrokerError::Kernel(error.into())),
+        }
+        let [told, woken, writable] = set.map(|entry| !entry.revents().is_empty());
+        if woken {
+            // Whatever it says, there is news to look for.
+            let _bytes = rustix::io::read(&self.wake, &mut [0; 64]);
+        }
+        Ok((told, writable))
+    }
+
+    /// Hears the keeper. False when it wants no more.
+    fn listen(&mut self) -> Result<bool, BrokerError> {
+        match control::hear(&self.control).map_err(BrokerError::Control)? {
+            None => return Ok(false),
+            Some(Heard::Ping) => {
+                control::answer(&self.control, Answer::Pong).map_err(BrokerError::Control)?;
+            }
+            Some(Heard::Policy(text)) => self.change(&parse(&self.file, &whole(text)?)?),
+            Some(Heard::Again) => self.say_everything()?,
+            Some(Heard::Identity(identity)) => self.unlock(&identity),
+        }
+        Ok(true)
+    }
+
+    fn unlock(&mut self, identity: &Secret) {
+        self.sources.identity = custody::parse(identity).map_err(str::to_owned);
+        self.lines.values_mut().for_each(|line| line.wanted = true);
+    }
+
+    /// A new policy: what it declares as before goes on, everything else begins anew.
+    fn change(&mut self, policy: &Policy) {
+        let mut before = std::mem::take(&mut self.lines);
+        for credential in policy.credentials() {
+            let line = before.remove(&credential.name).filter(|line| *line.credential == *credential);
+            let line = line.unwrap_or_else(|| Line::new(credential.clone()));
+            self.lines.insert(credential.name.clone(), line);
+        }
+        for line in before.into_values() {
+            self.end(line.credential, line.got, Duration::ZERO);
+        }
+    }
+
+    fn say_everything(&mut self) -> Result<(), BrokerError> {
+        let now = clock::unix();
+        self.outbox.clear();
+        for line in self.lines.values_mut() {
+            self.outbox.extend(line.everything(now)?);
+        }
+        Ok(())
+    }
+
+    /// Looks at the store and the clock, and asks the sources of what is due.
+    fn look(&mut self) -> Result<(), BrokerError> {
+        let (now, steady) = (clock::unix(), clock::steady());
+        for (name, line) in &mut self.lines {
+            let stamp = self.sources.store.stamp(name);
+            if stamp != line.stamp {
+                line.stamp = stamp;
+                line.wanted = true;
+            }
+            self.outbox.extend(line.expire(now)?);
+            self.outbox.extend(line.age(now)?);
+            if line.is_due(now, steady) {
+                let ask =
+                    Ask { anew: line.wanted, old: line.got.take(), credential: Arc::clone(&line.credential) };
+                line.wanted = false;
+                line.busy = true;
+                ask.begin(self.sources.clone(), self.tell.clone(), Arc::clone(&self.woken))?;
+            }
+        }
+        let (over, left) =
+            std::mem::take(&mut self.endings).into_iter().partition(|(at, _, _)| *at <= steady);
+        self.endings = left;
+        let over: Vec<(Instant, Arc<Credential>, Got)> = over;
+        for (_, credential, got) in over {
+            let sources = self.sources.clone();
+            start(move || {
+                // What cannot be ended there ends with its time.
+                let _ended = sources.end(&credential, &got);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes what a thread has found out.
+    fn learn(&mut self, news: News) -> Result<(), BrokerError> {
+        let News { credential, outcome, old, anew } = news;
+        let (now, steady) = (clock::unix(), clock::steady());
+        let Some(line) = self.lines.get_mut(&credential.name).filter(|line| *line.credential == *credential)
+        else {
+            // The policy changed meanwhile: nobody wants it any more.
+            let new = match outcome {
+                Ok(Outcome::New(got)) => Some(*got),
+                Ok(Outcome::Longer) | Err(_) => None,
+            };
+            self.end(Arc::clone(&credential), new, Duration::ZERO);
+            self.end(credential, old, Duration::ZERO);
+            return Ok(());
+        };
+        line.busy = false;
+        match (outcome, old) {
+            (Ok(Outcome::New(got)), old) => {
+                if let Particulars::Oauth2(_) = credential.particulars {
+                    // A token that was written back to the store is no news from the operator; anything else is.
+                    line.stamp = self.sources.store.stamp(&credential.name);
+                    line.wanted |= self.sources.store.version(&credential.name) != got.stored;
+                }
+                self.outbox.extend(line.have(*got, now)?);
+                self.end(credential, old.filter(|got| anew || got.is_leased()), GRACE);
+            }
+            (Ok(Outcome::Longer), Some(old)) => self.outbox.extend(line.keep(old, now)?),
+            (Ok(Outcome::Longer), None) => line.wanted = true,
+            (Err(error), old) => {
+                line.got = old;
+                let before = line.got.take();
+                let said = line.lack(&error, now, steady)?;
+                let over = said.is_some();
+                self.outbox.extend(said);
+                match before {
+                    Some(got) if over => self.end(credential, Some(got), Duration::ZERO),
+                    before => line.got = before,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a value ended at its source, after a while.
+    fn end(&mut self, credential: Arc<Credential>, got: Option<Got>, after: Duration) {
+        self.endings.extend(got.map(|got| (clock::steady() + after, credential, got)));
+    }
+
+    /// Sends what the gate has room for. A gate that is gone will be replaced, and be told everything.
+    fn send(&mut self) -> Result<(), BrokerError> {
+        while let Some(packet) = self.outbox.front() {
+            match rustix::net::send(&self.gate, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(_) => drop(self.outbox.pop_front()),
+                Err(rustix::io::Errno::AGAIN) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(BrokerError::Gate(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what is leased, within a bounded time.
+    fn farewell(mut self) -> Result<(), BrokerError> {
+        let mut last: Vec<_> =
+            std::mem::take(&mut self.endings).into_iter().map(|(_, c, got)| (c, got)).collect();
+        let lines = std::mem::take(&mut self.lines).into_values();
+        last.extend(lines.filter_map(|line| Some((line.credential, line.got.filter(Got::is_leased)?))));
+        let (done, all_done) = channel::<()>();
+        for (credential, got) in last {
+            let (sources, done) = (self.sources.clone(), done.clone());
+            start(move || {
+                let _ended = sources.end(&credential, &got);
+                drop(done);
+            })?;
+        }
+        drop(done);
+        // The last sender is dropped when all are done; a source that is slow is left to its leases' end.
+        let _late = all_done.recv_timeout(FAREWELL);
+        Ok(())
+    }
+}
+
+/// A question to a source.
+struct Ask {
+    credential: Arc<Credential>,
+    old: Option<Got>,
+    /// Whether another value is wanted in any case.
+    anew: bool,
+}
+
+impl Ask {
+    fn begin(self, sources: Sources, tell: Sender<News>, wake: Arc<OwnedFd>) -> Result<(), BrokerError> {
+        start(move || {
+            let Self { credential, mut old, anew } = self;
+            let outcome = match old.as_mut().filter(|_| !anew) {
+                Some(old) => sources
+                    .refresh(&credential, old)
+                    .map(|got| got.map_or(Outcome::Longer, |got| Outcome::New(Box::new(got)))),
+                None => sources.get(&credential).map(|got| Outcome::New(Box::new(got))),
+            };
+            // A broker that has ended wants no news, and a full pipe has woken it already.
+            let _gone = tell.send(News { credential, outcome, old, anew });
+            let _awake = rustix::io::write(wake.as_fd(), b"!");
+        })
+    }
+}
+
+fn start(work: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {
+    let started = thread::Builder::new().name("source".to_owned()).stack_size(STACK).spawn(work);
+    started.map(|_detached| ()).map_err(BrokerError::Kernel)
+}
+
+/// TLS and JSON need some 100 KiB in a debug build; a small stack is little memory to lock.
+const STACK: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests;
