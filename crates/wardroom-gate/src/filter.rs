@@ -69,6 +69,7 @@ const FREE: &[&str] = &[
     "munmap",
     "mremap",
     "madvise",
+    "mlock",
     "futex",
     "clock_gettime",
     "clock_nanosleep",

@@ -2,11 +2,15 @@
 //!
 //! Each step is asked back; a difference is an error, and the gate does not serve.
 
+use std::fmt::{self, Display};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs};
 use thiserror::Error;
 use wardroom_kernel::landlock::{self, LandlockError, Rights};
@@ -28,6 +32,9 @@ pub enum HardenError {
     /// A capability is still held.
     #[error("the kernel reports that the gate still holds capabilities: {0}")]
     StillCapable(String),
+    /// It would leave a core.
+    #[error("the kernel reports that the gate could still be dumped")]
+    Dumpable,
     /// The files could not be given up.
     #[error(transparent)]
     Files(#[from] LandlockError),
@@ -36,11 +43,38 @@ pub enum HardenError {
     Calls(#[from] SeccompError),
 }
 
+/// What of its memory never leaves the RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// All of it.
+    All,
+    /// Values of credentials, up to this many bytes of pages.
+    Values {
+        /// `RLIMIT_MEMLOCK`.
+        limit: Option<u64>,
+    },
+}
+
+impl Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all of its memory is locked"),
+            Self::Values { limit } => {
+                let limit = limit.unwrap_or(u64::MAX) / 1024;
+                write!(
+                    f,
+                    "the values of credentials are locked in memory, up to {limit} KiB; other memory is not"
+                )
+            }
+        }
+    }
+}
+
 /// What the gate reads of the host, when a name is dialled.
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// Gives everything up, the ability to give up last.
-pub(crate) fn harden() -> Result<(), HardenError> {
+pub(crate) fn harden() -> Result<Memory, HardenError> {
     let at = |step| move |e: rustix::io::Errno| HardenError::Kernel { step, source: e.into() };
     // Descriptors: two a connection, and pipes.
     let mut files = getrlimit(Resource::Nofile);
@@ -48,12 +82,34 @@ pub(crate) fn harden() -> Result<(), HardenError> {
     setrlimit(Resource::Nofile, files).map_err(at("raise the number of descriptors"))?;
     set_no_new_privs(true).map_err(at("set no_new_privs"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("forbid core dumps"))?;
+    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, no_core).map_err(at("forbid core files"))?;
+    let undumpable = dumpable_behavior().map_err(at("read back whether it is dumpable"))?;
+    if undumpable != DumpableBehavior::NotDumpable || getrlimit(Resource::Core).current != Some(0) {
+        return Err(HardenError::Dumpable);
+    }
+    let memory = lock_memory().map_err(at("lock memory"))?;
     drop_capabilities()?;
     let readable = readable();
     let rules: Vec<_> = readable.iter().map(|place| (place, Rights::Read)).collect();
     landlock::restrict(&rules, landlock::level())?;
     seccomp::install(&filter::program()?)?;
-    Ok(())
+    Ok(memory)
+}
+
+/// Locks all of the process where it may lock as much as it likes. Where it may not, only values of credentials are
+/// locked, each as it comes ([`wardroom_kernel::locked`]), and one that cannot be is not held at all.
+fn lock_memory() -> rustix::io::Result<Memory> {
+    let unlimited = Rlimit { current: None, maximum: None };
+    // Only root may raise it; the answer is in what is read back.
+    let _mostly_refused = setrlimit(Resource::Memlock, unlimited);
+    let limit = getrlimit(Resource::Memlock).current;
+    if limit.is_some() {
+        return Ok(Memory::Values { limit });
+    }
+    // Pages are locked as they come into use: a gate reserves far more than it uses.
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+    Ok(Memory::All)
 }
 
 fn drop_capabilities() -> Result<(), HardenError> {

@@ -25,7 +25,7 @@ use crate::control::{self, Answer, Heard, Incoming};
 use crate::credential::Credentials;
 use crate::dial::Outside;
 use crate::gate::Gate;
-use crate::harden::{HardenError, harden};
+use crate::harden::{HardenError, Memory, harden};
 use crate::inspection::Inspection;
 use crate::limits::Limits;
 use crate::packets::Packets;
@@ -100,11 +100,11 @@ pub fn serve(setup: GateSetup) -> Result<(), GateError> {
     let runtime = builder.enable_io().enable_time().build().map_err(GateError::Sockets)?;
     let host = hostnet::open().map_err(GateError::Sockets)?;
     // What could not be made any more afterwards is made; not a byte of the agent's is read yet.
-    harden()?;
-    LocalSet::new().block_on(&runtime, run(setup, host))
+    let memory = harden()?;
+    LocalSet::new().block_on(&runtime, run(setup, host, memory))
 }
 
-async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
+async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), GateError> {
     let GateSetup {
         sockets,
         handoff,
@@ -121,6 +121,9 @@ async fn run(setup: GateSetup, host: OwnedFd) -> Result<(), GateError> {
     let Inspection { authority, tag, placeholders, prices: _ } = inspection;
     let authority = authority.as_ref().map(Authority::open).transpose()?;
     let recorder = Rc::new(Recorder::new(handoff));
+    if !placeholders.is_empty() {
+        recorder.note(memory.to_string());
+    }
     let credentials = Credentials::new(Rc::clone(&recorder), &tag, placeholders, &policy);
     let Some(sockets) = sockets_of(sockets, &control).map_err(GateError::Control)? else { return Ok(()) };
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod idmap;
 pub mod landlock;
 pub mod lease;
+pub mod locked;
 pub mod message;
 pub mod mount;
 mod netlink;

@@ -8,10 +8,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, request, response};
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
 use wardroom_model::request::Usage;
-use wardroom_model::supply::Material;
 use wardroom_model::{Event, HostName, Reason};
 
-use super::held::Lease;
+use super::held::{Lease, Real};
 use super::mask::{Mask, Needle};
 use super::search::InBody;
 use super::seat::{Binding, Seat, fill};
@@ -72,7 +71,7 @@ impl Exchange {
     /// Whether the SHA-256 of the whole body, in hexadecimal, is needed before the head can be sent
     /// ([`Self::digested`]): a signature covers it, and the agent does not say it.
     pub(crate) fn needs_digest(&self, head: &request::Parts) -> bool {
-        let signs = |used: &Use| matches!(used.lease.value.material, Material::Aws { .. });
+        let signs = |used: &Use| matches!(used.lease.value.real, Real::Aws { .. });
         self.uses.iter().any(signs) && sigv4::needs_digest(&head.headers)
     }
 
@@ -112,10 +111,10 @@ impl Exchange {
                     None => continue,
                     Some(Seat::Signature(signed)) => signature = Some(signed),
                     Some(seat @ (Seat::Value { .. } | Seat::Pair { .. })) => {
-                        let filled = fill(&seat, &value.material);
+                        let filled = fill(&seat, &value.real);
                         let (real, coded) = filled.ok_or_else(|| unusable("its value is of another kind"))?;
                         let placeholder = used.binding.placeholder.as_deref().unwrap_or_default();
-                        self.mask.add(coded.and_then(|coded| Needle::exact(&coded, placeholder)));
+                        self.mask.add(coded.and_then(|coded| Needle::passing(coded, placeholder)));
                         *header = real;
                     }
                 }
@@ -123,24 +122,19 @@ impl Exchange {
             }
         }
         match signature {
-            Some(signed) => self.sign(&signed, &value.material, head).map_err(unusable),
+            Some(signed) => self.sign(&signed, &value.real, head).map_err(unusable),
             None if seats > 0 => Ok(()),
             None => Err(unusable("its placeholder is gone")),
         }
     }
 
-    fn sign(
-        &self,
-        signed: &Signed,
-        material: &Material,
-        head: &mut request::Parts,
-    ) -> Result<(), &'static str> {
-        match material {
-            Material::Aws { access_key_id, secret_access_key, session_token } => {
-                let key = Key { id: access_key_id, secret: secret_access_key, token: session_token.as_ref() };
+    fn sign(&self, signed: &Signed, real: &Real, head: &mut request::Parts) -> Result<(), &'static str> {
+        match real {
+            Real::Aws { id, secret, token } => {
+                let key = Key { id, secret, token: token.as_deref().map(|token| &**token) };
                 signed.sign_again(head, key, self.digest.as_deref())
             }
-            Material::Plain(_) | Material::Basic { .. } => Err("its value is of another kind"),
+            Real::Plain(_) | Real::Basic { .. } => Err("its value is of another kind"),
         }
     }
 

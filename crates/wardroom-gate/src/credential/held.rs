@@ -5,9 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 
 use tokio::sync::watch;
+use wardroom_kernel::locked::Locked;
+use wardroom_model::Secret;
 use wardroom_model::credential::{AgeStep, CredentialAct};
 use wardroom_model::supply::{Material, Supply};
 use wardroom_policy::Overdue;
@@ -39,11 +42,19 @@ pub(crate) struct Ended {
 /// One value, and how it looks where it must not appear.
 #[derive(Debug)]
 pub(crate) struct Value {
-    pub(crate) material: Material,
+    pub(crate) real: Real,
     pub(crate) needles: Vec<Rc<Needle>>,
     version: u64,
     expires: Option<u64>,
     overdue: Cell<bool>,
+}
+
+/// What is put in, in memory that is locked.
+#[derive(Debug)]
+pub(crate) enum Real {
+    Plain(Rc<Locked>),
+    Basic { user: String, password: Rc<Locked> },
+    Aws { id: String, secret: Rc<Locked>, token: Option<Rc<Locked>> },
 }
 
 /// Leave to use a value, until it ends.
@@ -99,10 +110,18 @@ impl Held {
         match supply {
             Supply::Value { name, version, material, set_at: _, expires, source } => {
                 let new = slot.now.as_ref().map_or(true, |value| value.version != version);
-                let needles = needles(&material, placeholder);
-                let overdue = Cell::new(false);
-                slot.now = Ok(Rc::new(Value { material, needles, version, expires, overdue }));
-                new.then_some((name, CredentialAct::InUse { version, source }))
+                match Real::keep(&material, placeholder) {
+                    Ok((real, needles)) => {
+                        let overdue = Cell::new(false);
+                        slot.now = Ok(Rc::new(Value { real, needles, version, expires, overdue }));
+                        new.then_some((name, CredentialAct::InUse { version, source }))
+                    }
+                    Err(error) => {
+                        let why = format!("its memory cannot be locked (see `ulimit -l`): {error}");
+                        slot.now = Err(why.clone());
+                        Some((name, CredentialAct::Unavailable { why }))
+                    }
+                }
             }
             Supply::Unavailable { name, why } => {
                 slot.now = Err(why.clone());
@@ -147,25 +166,40 @@ impl Held {
     }
 }
 
-fn needles(material: &Material, placeholder: &str) -> Vec<Rc<Needle>> {
-    let forms = |bytes: &[u8]| Needle::forms(bytes, placeholder);
-    match material {
-        Material::Plain(secret) => forms(secret.expose()),
-        // The pair's base64 is known once it has been put in.
-        Material::Basic { user: _, password } => forms(password.expose()),
-        Material::Aws { access_key_id, secret_access_key, session_token } => {
-            let mut all = forms(secret_access_key.expose());
-            all.extend(forms(access_key_id.as_bytes()));
-            all.extend(session_token.iter().flat_map(|token| forms(token.expose())));
-            all
+impl Real {
+    /// Copies a value into locked memory, with all that must not come back of it. The broker's copy is overwritten when it
+    /// is dropped.
+    fn keep(material: &Material, placeholder: &str) -> io::Result<(Self, Vec<Rc<Needle>>)> {
+        let lock = |secret: &Secret| Locked::new(secret.expose()).map(Rc::new);
+        let forms = |bytes: &Rc<Locked>| Needle::forms(bytes, placeholder);
+        match material {
+            Material::Plain(secret) => {
+                let secret = lock(secret)?;
+                let needles = forms(&secret)?;
+                Ok((Self::Plain(secret), needles))
+            }
+            // The pair's base64 is known once it has been put in.
+            Material::Basic { user, password } => {
+                let password = lock(password)?;
+                let needles = forms(&password)?;
+                Ok((Self::Basic { user: user.clone(), password }, needles))
+            }
+            Material::Aws { access_key_id, secret_access_key, session_token } => {
+                let secret = lock(secret_access_key)?;
+                let token = session_token.as_ref().map(lock).transpose()?;
+                let mut needles = forms(&secret)?;
+                needles.extend(forms(&Rc::new(Locked::new(access_key_id.as_bytes())?))?);
+                if let Some(token) = &token {
+                    needles.extend(forms(token)?);
+                }
+                Ok((Self::Aws { id: access_key_id.clone(), secret, token }, needles))
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use wardroom_model::Secret;
-
     use super::*;
 
     fn value(version: u64, expires: Option<u64>) -> Supply {

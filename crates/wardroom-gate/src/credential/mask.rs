@@ -6,52 +6,78 @@
 //! why a credential is bound to one host.
 
 use std::fmt;
+use std::io;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use wardroom_kernel::locked::Locked;
 use zeroize::Zeroizing;
 
 /// One form in which a value may come back, and what stands in its place.
+#[derive(Debug)]
 pub(crate) struct Needle {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Form,
     mask: Vec<u8>,
 }
+
+/// The bytes of a form.
+enum Form {
+    /// For as long as the value is held.
+    Kept(Rc<Locked>),
+    /// For one request.
+    Passing(Zeroizing<Vec<u8>>),
+}
+
+impl Deref for Form {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Kept(bytes) => bytes,
+            Self::Passing(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Form")
+    }
+}
+
+const UPPER: &[u8; 16] = b"0123456789ABCDEF";
+const LOWER: &[u8; 16] = b"0123456789abcdef";
 
 /// Shorter values are no secrets, and masking them would garble everything.
 const SHORTEST: usize = 4;
 
 impl Needle {
-    fn new(bytes: Zeroizing<Vec<u8>>, placeholder: &str) -> Option<Self> {
+    fn new(bytes: Form, placeholder: &str) -> Option<Rc<Self>> {
         let filler = placeholder.bytes().chain(std::iter::repeat(b'*'));
         let mask = filler.take(bytes.len()).collect();
-        (bytes.len() >= SHORTEST).then_some(Self { bytes, mask })
+        (bytes.len() >= SHORTEST).then(|| Rc::new(Self { bytes, mask }))
     }
 
     /// Every form of one value.
-    pub(crate) fn forms(value: &[u8], placeholder: &str) -> Vec<Rc<Self>> {
-        let mut forms = vec![
-            Zeroizing::new(value.to_vec()),
-            percent(value, b"0123456789ABCDEF"),
-            percent(value, b"0123456789abcdef"),
-            json(value, false),
-            json(value, true),
-        ];
-        // The longest first: a form may begin with another.
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        forms.dedup_by(|a, b| **a == **b);
-        forms.into_iter().filter_map(|form| Self::new(form, placeholder)).map(Rc::new).collect()
+    ///
+    /// # Errors
+    /// Where there is no locked memory for them.
+    pub(crate) fn forms(value: &Rc<Locked>, placeholder: &str) -> io::Result<Vec<Rc<Self>>> {
+        let mut needles: Vec<_> = Self::new(Form::Kept(Rc::clone(value)), placeholder).into_iter().collect();
+        let escaped = [percent(value, UPPER), percent(value, LOWER), json(value, false), json(value, true)];
+        for form in escaped {
+            if !needles.iter().any(|known| *known.bytes == **form) {
+                needles.extend(Self::new(Form::Kept(Rc::new(Locked::new(&form)?)), placeholder));
+            }
+        }
+        Ok(needles)
     }
 
-    /// A form that is looked for as it is: what basic authentication sends.
-    pub(crate) fn exact(value: &[u8], placeholder: &str) -> Option<Rc<Self>> {
-        Self::new(Zeroizing::new(value.to_vec()), placeholder).map(Rc::new)
-    }
-}
-
-impl fmt::Debug for Needle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Needle")
+    /// A form that is looked for as it is, in one answer: what basic authentication sends.
+    pub(crate) fn passing(value: Zeroizing<Vec<u8>>, placeholder: &str) -> Option<Rc<Self>> {
+        Self::new(Form::Passing(value), placeholder)
     }
 }
 
@@ -169,9 +195,13 @@ mod tests {
 
     const REAL: &[u8] = b"sk-real/0123456789\"abcdef";
 
+    fn forms(value: &[u8]) -> Vec<Rc<Needle>> {
+        Needle::forms(&Rc::new(Locked::new(value).unwrap()), "sk-placeholder").unwrap()
+    }
+
     fn mask() -> Mask {
         let mut mask = Mask::default();
-        mask.add(Needle::forms(REAL, "sk-placeholder"));
+        mask.add(forms(REAL));
         mask
     }
 
@@ -216,6 +246,6 @@ mod tests {
     fn without_a_value_nothing_is_touched() {
         let mut mask = Mask::default();
         assert_eq!(mask.part(Bytes::from_static(b"sk-real")).0, "sk-real");
-        assert!(mask.whole(REAL).is_none() && Needle::forms(b"abc", "p").is_empty());
+        assert!(mask.whole(REAL).is_none() && forms(b"abc").is_empty());
     }
 }

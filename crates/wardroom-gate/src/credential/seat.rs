@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue};
-use wardroom_model::supply::Material;
-use wardroom_model::{HostName, RuleRef, Secret};
+use wardroom_model::{HostName, RuleRef};
 use wardroom_policy::{Credential, CredentialKind, Overdue, Particulars};
 use zeroize::Zeroizing;
 
+use super::held::Real;
 use super::search;
 use super::sigv4::Signed;
 
@@ -129,26 +129,24 @@ fn half(value: &[u8], placeholder: &[u8]) -> Option<Seat> {
 }
 
 /// The header's value with the real one in it. None where the value is of another kind than the seat.
-pub(crate) fn fill(seat: &Seat, material: &Material) -> Option<Filled> {
-    match (seat, material) {
-        (Seat::Value { scheme }, Material::Plain(secret)) => {
+pub(crate) fn fill(seat: &Seat, real: &Real) -> Option<Filled> {
+    match (seat, real) {
+        (Seat::Value { scheme }, Real::Plain(secret)) => {
             let mut value = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + secret.len()));
             if !scheme.is_empty() {
                 value.extend_from_slice(scheme);
                 value.push(b' ');
             }
-            value.extend_from_slice(secret.expose());
+            value.extend_from_slice(secret);
             Some((sensitive(value)?, None))
         }
-        (Seat::Pair { user, password }, Material::Plain(secret)) => {
-            let half = |kept: &'_ Option<Vec<u8>>| kept.clone().map(Secret::new);
-            let (user, password) = (half(user), half(password));
-            pair(user.as_ref().unwrap_or(secret).expose(), password.as_ref().unwrap_or(secret).expose())
+        (Seat::Pair { user, password }, Real::Plain(secret)) => {
+            pair(user.as_deref().unwrap_or(secret), password.as_deref().unwrap_or(secret))
         }
-        (Seat::Pair { .. }, Material::Basic { user, password }) => pair(user.as_bytes(), password.expose()),
-        (Seat::Value { .. }, Material::Basic { .. } | Material::Aws { .. })
-        | (Seat::Pair { .. }, Material::Aws { .. })
-        | (Seat::Signature(_), Material::Plain(_) | Material::Basic { .. } | Material::Aws { .. }) => None,
+        (Seat::Pair { .. }, Real::Basic { user, password }) => pair(user.as_bytes(), password),
+        (Seat::Value { .. }, Real::Basic { .. } | Real::Aws { .. })
+        | (Seat::Pair { .. }, Real::Aws { .. })
+        | (Seat::Signature(_), Real::Plain(_) | Real::Basic { .. } | Real::Aws { .. }) => None,
     }
 }
 
@@ -168,16 +166,24 @@ fn sensitive(value: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use wardroom_kernel::locked::Locked;
+
     use super::*;
 
     const P: &[u8] = b"sk-placeholder";
 
-    fn plain() -> Material {
-        Material::Plain(Secret::new(b"sk-real".to_vec()))
+    fn plain() -> Real {
+        Real::Plain(locked(b"sk-real"))
     }
 
-    fn filled(seat: &Seat, material: &Material) -> String {
-        let (value, _) = fill(seat, material).unwrap();
+    fn locked(bytes: &[u8]) -> Rc<Locked> {
+        Rc::new(Locked::new(bytes).unwrap())
+    }
+
+    fn filled(seat: &Seat, real: &Real) -> String {
+        let (value, _) = fill(seat, real).unwrap();
         assert!(value.is_sensitive() && !format!("{value:?}").contains("real"));
         value.to_str().unwrap().to_owned()
     }
@@ -204,7 +210,7 @@ mod tests {
         let seat = |pair: &str| half(sent(pair).as_bytes(), P);
         assert_eq!(filled(&seat("git:sk-placeholder").unwrap(), &plain()), sent("git:sk-real"));
         assert_eq!(filled(&seat("sk-placeholder:").unwrap(), &plain()), sent("sk-real:"));
-        let real = Material::Basic { user: "ops".to_owned(), password: Secret::new(b"real:1".to_vec()) };
+        let real = Real::Basic { user: "ops".to_owned(), password: locked(b"real:1") };
         assert_eq!(filled(&seat("any:sk-placeholder").unwrap(), &real), sent("ops:real:1"));
         assert!(seat("a:sk-placeholder:b").is_none() && seat("a:b").is_none());
         assert!(fill(&alone(P, P).unwrap(), &real).is_none(), "a pair is no token");

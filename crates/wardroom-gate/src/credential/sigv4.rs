@@ -14,7 +14,6 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, request};
-use wardroom_model::Secret;
 
 /// What stands in `Authorization`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +29,8 @@ pub(crate) struct Signed {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key<'a> {
     pub(crate) id: &'a str,
-    pub(crate) secret: &'a Secret,
-    pub(crate) token: Option<&'a Secret>,
+    pub(crate) secret: &'a [u8],
+    pub(crate) token: Option<&'a [u8]>,
 }
 
 impl Signed {
@@ -84,7 +83,8 @@ impl Signed {
         let request =
             SignableRequest::new(head.method.as_str(), format!("https://{host}{target}"), headers, body)
                 .map_err(|_cause| "the request cannot be signed")?;
-        let text = |secret: &Secret| std::str::from_utf8(secret.expose()).map(str::to_owned);
+        // The copies are overwritten when the identity is dropped.
+        let text = |secret: &[u8]| std::str::from_utf8(secret).map(str::to_owned);
         let secret = text(key.secret).map_err(|_cause| "the key is no text")?;
         let token = key.token.map(text).transpose().map_err(|_cause| "the session token is no text")?;
         let identity = Credentials::new(key.id, secret, token, None, "wardroom").into();
@@ -225,11 +225,11 @@ mod tests {
         )
     }
 
-    fn again(digest: &str, token: Option<&Secret>) -> Result<request::Parts, &'static str> {
+    fn again(digest: &str, token: Option<&[u8]>) -> Result<request::Parts, &'static str> {
         let given = authorization("AKIAPLACEHOLDER", &"0".repeat(64));
         let mut head = documented(&given, digest);
-        let secret = Secret::new(b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_vec());
-        let key = Key { id: "AKIAIOSFODNN7EXAMPLE", secret: &secret, token };
+        let secret = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let key = Key { id: "AKIAIOSFODNN7EXAMPLE", secret, token };
         Signed::parse(given.as_bytes()).unwrap().sign_again(&mut head, key, None)?;
         Ok(head)
     }
@@ -246,8 +246,7 @@ mod tests {
 
     #[test]
     fn a_session_token_is_put_in_and_signed() {
-        let token = Secret::new(b"token".to_vec());
-        let head = again("UNSIGNED-PAYLOAD", Some(&token)).unwrap();
+        let head = again("UNSIGNED-PAYLOAD", Some(b"token")).unwrap();
         assert_eq!(head.headers.get("x-amz-security-token").unwrap(), "token");
         let authorization = head.headers.get("authorization").unwrap().to_str().unwrap();
         assert!(authorization.contains("x-amz-security-token"), "{authorization}");
