@@ -12,6 +12,7 @@ use crate::attribution::Actors;
 use crate::authority::Authority;
 use crate::credential::Credentials;
 use crate::dial::Outside;
+use crate::inspect::Inspector;
 use crate::limits::Limits;
 use crate::record::Recorder;
 use crate::relay::Pipes;
@@ -32,8 +33,8 @@ pub(crate) struct Gate {
     pub(crate) outside: Outside,
     pub(crate) pipes: Rc<Pipes>,
     /// Vouches for inspected hosts. Without it, what must be inspected is refused.
-    #[expect(dead_code, reason = "the authority stands before those who ask it")]
     pub(crate) authority: Option<Authority>,
+    pub(crate) inspector: Inspector,
     /// The policy in force. Every open connection watches it and is decided again when it changes.
     pub(crate) in_force: watch::Sender<NetworkPolicy>,
     /// Becomes true when the gate is about to end: open connections end first, and are on record.
@@ -69,7 +70,7 @@ impl Gate {
         let _ended = closing.wait_for(|closing| *closing).await.map(|_| ());
     }
 
-    /// A number that no other connection of the session has.
+    /// A number that no other connection or request of the session has.
     pub(crate) fn connection_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get() + 1)
     }

@@ -14,17 +14,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use wardroom_kernel::nflog::Target;
-use wardroom_model::event::{Actor, Connection, ConnectionEnd, ConnectionPhase, Program};
-use wardroom_model::{Event, HostName, Outcome, Reason, Verdict};
+use wardroom_model::event::{ConnectionEnd, ConnectionPhase};
+use wardroom_model::{Outcome, Reason, Verdict};
 use wardroom_policy::{Decision, NetworkPolicy, Permit, TlsExpectation};
 use wardroom_scribe::Receipt;
 
+use crate::attempt::{Attempt, permitted};
 use crate::dial::dial;
 use crate::gate::Gate;
 use crate::hello;
+use crate::inspect::{self, Session};
 use crate::limits::{HELLO_TIME, Place};
 use crate::relay::{Traffic, relay};
-use crate::synthetic::is_synthetic;
 
 /// What is waited after `accept` failed: out of descriptors, most likely, which the end of other connections cures.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -45,7 +46,7 @@ pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
         match gate.limits.open(Instant::now(), connections) {
             Ok(place) => {
                 let gate = Rc::clone(&gate);
-                tokio::task::spawn_local(async move { attend(&gate, agent, peer, dialled, place).await });
+                tokio::task::spawn_local(async move { attend(gate, agent, peer, dialled, place).await });
             }
             Err(reached) => {
                 reset(&agent);
@@ -72,43 +73,15 @@ fn reset(stream: &TcpStream) {
     let _harmless = sockopt::set_socket_linger(stream.as_fd(), Some(Duration::ZERO));
 }
 
-/// What one connection is.
-#[derive(Debug)]
-struct Attempt {
-    id: u64,
-    actor: Option<Actor>,
-    host: Option<HostName>,
-    dialled: SocketAddr,
-}
-
-impl Attempt {
-    fn event(&self, phase: ConnectionPhase) -> Event {
-        let Self { id, actor, host, dialled } = self;
-        let (id, dialled) = (*id, *dialled);
-        Event::Connection(Connection { id, actor: actor.clone(), host: host.clone(), dialled, phase })
-    }
-
-    fn decide(&self, policy: &NetworkPolicy) -> Decision {
-        let program: Option<&Program> = self.actor.as_ref().map(|actor| &actor.program);
-        match (&self.host, self.dialled.ip()) {
-            (Some(host), _) => policy.decide(host, self.dialled.port(), program),
-            // An address of ours that stands for nothing: never given out, or by an earlier gate.
-            (None, IpAddr::V4(ip)) if is_synthetic(ip) => {
-                Decision::Denial(Verdict::refused(Reason::LiteralAddress))
-            }
-            (None, _) => policy.decide_literal(self.dialled, program),
-        }
-    }
-}
-
-async fn attend(gate: &Gate, agent: TcpStream, peer: SocketAddr, dialled: SocketAddr, place: Place) {
+async fn attend(gate: Rc<Gate>, agent: TcpStream, peer: SocketAddr, dialled: SocketAddr, place: Place) {
     let host = match dialled.ip() {
         IpAddr::V4(ip) => gate.names.borrow().name(ip).cloned(),
         IpAddr::V6(_) => None,
     };
     let actor = gate.actors.behind(peer, dialled).await;
-    let attempt = Attempt { id: gate.connection_id(), actor, host, dialled };
-    if let Err(verdict) = admit_and_carry(gate, &agent, &attempt).await {
+    let attempt = Rc::new(Attempt { id: gate.connection_id(), actor, host, dialled });
+    let agent = Rc::new(agent);
+    if let Err(verdict) = admit_and_carry(&gate, &agent, &attempt).await {
         reset(&agent);
         gate.recorder.now(&attempt.event(ConnectionPhase::Decided(verdict)));
     }
@@ -117,16 +90,21 @@ async fn attend(gate: &Gate, agent: TcpStream, peer: SocketAddr, dialled: Socket
 }
 
 /// Everything between accept and end. An error is a refusal that is yet to be recorded.
-async fn admit_and_carry(gate: &Gate, agent: &TcpStream, attempt: &Attempt) -> Result<(), Verdict> {
+async fn admit_and_carry(
+    gate: &Rc<Gate>,
+    agent: &Rc<TcpStream>,
+    attempt: &Rc<Attempt>,
+) -> Result<(), Verdict> {
     let permit = permitted(attempt.decide(&gate.policy()))?;
     let flight = match permit.tls() {
         TlsExpectation::Raw => Vec::new(),
         TlsExpectation::Name => first_flight(gate, agent, &permit).await?,
-        TlsExpectation::Inspect => {
-            let why = "this gate cannot look inside TLS yet".to_owned();
-            let rule = permit.verdict().rule.clone();
-            return Err(Verdict { outcome: Outcome::Refused, reason: Reason::FailedClosed(why), rule });
-        }
+        TlsExpectation::Inspect => match first_flight(gate, agent, &permit).await {
+            Err(verdict) if verdict.reason == Reason::NotTls => {
+                return explained(gate, agent, attempt, verdict);
+            }
+            flight => flight?,
+        },
     };
     let mut changes = gate.in_force.subscribe();
     let policy = changes.borrow_and_update().clone();
@@ -139,16 +117,22 @@ async fn admit_and_carry(gate: &Gate, agent: &TcpStream, attempt: &Attempt) -> R
     };
 
     let begun = Instant::now();
-    let traffic = Traffic::default();
+    let traffic = Rc::new(Traffic::default());
     let as_permitted = permit.clone();
-    let carried = tokio::select! {
-        verdict = carry(gate, agent, &flight, (permit, receipt, policy), &traffic) => verdict,
-        verdict = revoked(&mut changes, attempt, &as_permitted) => verdict,
-        () = gate.closed() => Verdict {
-            outcome: Outcome::Failed,
-            reason: Reason::FailedClosed("the gate ended".to_owned()),
-            rule: None,
-        },
+    let carried = match permit.host().filter(|_| permit.tls() == TlsExpectation::Inspect) {
+        None => {
+            let carried = carry(gate, agent, &flight, (permit, receipt, policy), &traffic);
+            Box::pin(watched(gate, &mut changes, (attempt, &as_permitted), carried, |_| ())).await
+        }
+        Some(host) => {
+            let session = Session::new(gate, attempt, host, &traffic);
+            let carried = inspect::carry(&session, Rc::clone(agent), flight, permit.verdict());
+            let reconsider = |policy: &NetworkPolicy| session.reconsider(policy);
+            let carried =
+                Box::pin(watched(gate, &mut changes, (attempt, &as_permitted), carried, reconsider)).await;
+            session.end(&carried).await;
+            carried
+        }
     };
     if carried.outcome != Outcome::Allowed {
         reset(agent);
@@ -164,10 +148,34 @@ async fn admit_and_carry(gate: &Gate, agent: &TcpStream, attempt: &Attempt) -> R
     Ok(())
 }
 
-fn permitted(decision: Decision) -> Result<Permit, Verdict> {
-    match decision {
-        Decision::Permit(permit) => Ok(permit),
-        Decision::Denial(verdict) => Err(verdict),
+/// Tells a program that speaks plain text where TLS is expected, in the words that it may understand.
+fn explained(gate: &Gate, agent: &TcpStream, attempt: &Attempt, verdict: Verdict) -> Result<(), Verdict> {
+    gate.recorder.record(&attempt.event(ConnectionPhase::Decided(verdict.clone()))).ok_or(verdict)?;
+    // What it has still to say is nobody's, and unread bytes would take the answer away with a reset.
+    let mut rest = [0; hello::BOUND];
+    let _nothing = agent.try_read(&mut rest);
+    // One who is gone already needs no answer; a fresh socket's buffer has room for one.
+    let _gone = agent.try_write(&inspect::not_tls());
+    Ok(())
+}
+
+/// Does the work until it is done, the policy no longer permits it as it was permitted, or the gate ends. `each` hears of
+/// every new policy that still permits it.
+async fn watched(
+    gate: &Gate,
+    changes: &mut watch::Receiver<NetworkPolicy>,
+    (attempt, permit): (&Attempt, &Permit),
+    work: impl Future<Output = Verdict>,
+    each: impl Fn(&NetworkPolicy),
+) -> Verdict {
+    tokio::select! {
+        verdict = work => verdict,
+        verdict = revoked(changes, attempt, permit, each) => verdict,
+        () = gate.closed() => Verdict {
+            outcome: Outcome::Failed,
+            reason: Reason::FailedClosed("the gate ended".to_owned()),
+            rule: None,
+        },
     }
 }
 
@@ -213,10 +221,15 @@ async fn revoked(
     changes: &mut watch::Receiver<NetworkPolicy>,
     attempt: &Attempt,
     permit: &Permit,
+    each: impl Fn(&NetworkPolicy),
 ) -> Verdict {
     let denied = changes.wait_for(|policy| match attempt.decide(policy) {
         Decision::Denial(_) => true,
-        Decision::Permit(now) => now.pinned() != permit.pinned() || now.tls() != permit.tls(),
+        Decision::Permit(now) if now.pinned() != permit.pinned() || now.tls() != permit.tls() => true,
+        Decision::Permit(_) => {
+            each(policy);
+            false
+        }
     });
     // The sender lives as long as the gate, so waiting ends only with a denial.
     let rule = denied.await.ok().and_then(|policy| match attempt.decide(&policy) {

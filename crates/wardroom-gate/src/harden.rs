@@ -17,6 +17,7 @@ use wardroom_kernel::landlock::{self, LandlockError, Rights};
 use wardroom_kernel::seccomp::{self, SeccompError};
 
 use crate::filter;
+use crate::inspect::BUNDLES;
 
 /// Why the gate cannot be confined. It must then not serve.
 #[derive(Debug, Error)]
@@ -129,7 +130,9 @@ fn drop_capabilities() -> Result<(), HardenError> {
 /// so that a replaced file is still read; never all of /etc. A file that does not exist cannot be read later either.
 fn readable() -> Vec<File> {
     let places = RESOLVER_FILES.iter().filter_map(|file| place(Path::new(file)));
-    places.filter_map(|place| File::open(place).ok()).collect()
+    // The bundle of authorities is read when the first server is verified; public, and for reading only.
+    let bundles = BUNDLES.iter().filter_map(|bundle| Path::new(bundle).canonicalize().ok());
+    places.chain(bundles).filter_map(|place| File::open(place).ok()).collect()
 }
 
 fn place(file: &Path) -> Option<PathBuf> {

@@ -11,13 +11,15 @@ use wardroom_model::{Captured, HostName, Reason};
 
 /// The longest first flight that is read: a handshake message has at most 2^16 bytes here, where real ones, post-quantum
 /// key shares included, have some 2,000.
-const BOUND: usize = 64 * 1024;
+pub(crate) const BOUND: usize = 64 * 1024;
+/// Room for a usual first flight, so that it is read at once.
+const USUAL: usize = 4 * 1024;
 /// `ContentType::handshake`: the first byte of every TLS connection.
 const HANDSHAKE: u8 = 22;
 
 /// Reads from the client until its ClientHello is complete and names `host`; returns all bytes read.
 pub(crate) async fn read(client: &TcpStream, host: &HostName) -> Result<Vec<u8>, Reason> {
-    let mut flight = Vec::new();
+    let mut flight = Vec::with_capacity(USUAL);
     let mut hello = Hello::default();
     loop {
         client.readable().await.map_err(|e| Reason::Malformed(format!("no ClientHello: {e}")))?;

@@ -7,8 +7,8 @@
 //! Architecture invariant: no question of an agent's resolver leaves the machine; a name is looked up when, and only
 //! when, a permitted and recorded connection to it is dialled ([`dial`]).
 
+mod attempt;
 mod attribution;
-#[cfg_attr(not(test), expect(dead_code, reason = "the authority stands before those who ask it"))]
 mod authority;
 mod clock;
 pub mod control;
@@ -19,6 +19,7 @@ mod gate;
 mod gateway;
 mod harden;
 mod hello;
+mod inspect;
 mod inspection;
 mod limits;
 mod meter;

@@ -136,6 +136,7 @@ async fn burst(from: &TcpStream, to: &TcpStream, pipe: &mut Pipe, count: &Cell<u
     }
 }
 
-fn add(count: &Cell<u64>, bytes: usize) {
+/// Counts bytes.
+pub(crate) fn add(count: &Cell<u64>, bytes: usize) {
     count.set(count.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
 }

@@ -26,6 +26,7 @@ use crate::credential::Credentials;
 use crate::dial::Outside;
 use crate::gate::Gate;
 use crate::harden::{HardenError, Memory, harden};
+use crate::inspect::{Acceptors, Inspector, Roots};
 use crate::inspection::Inspection;
 use crate::limits::Limits;
 use crate::packets::Packets;
@@ -136,6 +137,11 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
         outside: Outside { upstream: Upstream::new(resolvers), host },
         pipes: Pipes::new(),
         authority,
+        inspector: Inspector {
+            agent: policy.name().to_string(),
+            acceptors: Acceptors::new(),
+            roots: Roots::new(),
+        },
         in_force: watch::Sender::new(policy.network().clone()),
         closing: watch::Sender::new(false),
         next_id: Cell::new(u64::from(generation) << ID_BITS),

@@ -213,15 +213,9 @@ impl Exchange {
         None
     }
 
-    /// Waits until the credential may not be used any more.
-    pub(crate) async fn revoked(&self) {
-        let mut endings = self.shared.held.endings();
-        while !self.uses.iter().any(|used| self.is_over(used)) {
-            if endings.changed().await.is_err() {
-                // The values are gone, and with them the leave to use one.
-                return;
-            }
-        }
+    /// Whether a credential of this request may not be used any more ([`super::Credentials::endings`]).
+    pub(crate) fn ended(&self) -> bool {
+        self.uses.iter().any(|used| self.is_over(used))
     }
 
     /// Whether a credential was revoked, or is no longer what the policy binds to this host.

@@ -3,7 +3,7 @@
 //! A value is put in last, after the policy has permitted the request, after the limits have been reserved, after the
 //! record, over a connection whose server has been verified. It is put in only where its placeholder stands: a request
 //! without one goes out without one. It never goes into a record, an error or an answer.
-#![expect(dead_code, reason = "the seam stands before both of its sides do")]
+#![expect(dead_code, reason = "values come with the broker")]
 
 mod exchange;
 mod held;
@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use http::{StatusCode, request};
+use tokio::sync::watch;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
 use wardroom_model::supply::Supply;
@@ -114,6 +115,11 @@ impl Credentials {
         for name in self.shared.held.orphan(why) {
             self.shared.note(name, CredentialAct::Unavailable { why: why.to_owned() });
         }
+    }
+
+    /// Changes whenever a request may have lost its credential ([`Exchange::ended`]).
+    pub(crate) fn endings(&self) -> watch::Receiver<()> {
+        self.shared.held.endings()
     }
 
     /// Looks at the head of a permitted request: whose placeholders it carries and where, which credential is bound,

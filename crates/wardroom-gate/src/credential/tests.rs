@@ -1,7 +1,6 @@
 //! S1a to S6 at the seam: what goes out, what is refused, what is on record.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -253,13 +252,13 @@ fn s3_a_compressed_answer_that_was_not_asked_for_is_refused() {
 fn s5_a_revocation_ends_what_is_open_and_refuses_what_comes() {
     let bench = Bench::new();
     let (exchange, _head) = bench.begun();
-    let mut waiting = Box::pin(exchange.revoked());
-    let mut context = Context::from_waker(Waker::noop());
-    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    let mut endings = bench.credentials.endings();
+    assert!(!exchange.ended());
     bench.supply(2, Material::Plain(Secret::new(b"sk-next".to_vec())));
-    assert!(waiting.as_mut().poll(&mut context).is_pending(), "a rotation ends nothing");
+    assert!(!exchange.ended(), "a rotation ends nothing");
+    endings.mark_unchanged();
     bench.credentials.take(Supply::Revoked { name: "example".to_owned() });
-    assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(()));
+    assert!(endings.has_changed().unwrap() && exchange.ended());
     let mut next = head("/", &[("x-api-key", &bench.placeholder)]);
     let refusal = bench.admit("api.example.com", &mut next).unwrap_err();
     assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -270,12 +269,11 @@ fn s5_a_revocation_ends_what_is_open_and_refuses_what_comes() {
 fn s5_a_credential_that_leaves_the_policy_ends_what_is_open_with_it() {
     let bench = Bench::new();
     let (exchange, _head) = bench.begun();
-    let mut waiting = Box::pin(exchange.revoked());
-    let mut context = Context::from_waker(Waker::noop());
     bench.credentials.replace(&policy(POLICY));
-    assert!(waiting.as_mut().poll(&mut context).is_pending(), "the same policy");
+    assert!(!exchange.ended(), "the same policy");
+    let mut endings = bench.credentials.endings();
     bench.credentials.replace(&policy("[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n"));
-    assert_eq!(waiting.as_mut().poll(&mut context), Poll::Ready(()));
+    assert!(endings.borrow_and_update().eq(&()) && exchange.ended());
 }
 
 #[test]

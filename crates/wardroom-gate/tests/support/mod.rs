@@ -29,7 +29,7 @@ use wardroom_gate::control::{Answer, receive};
 use wardroom_gate::{GateSetup, Inspection, Resolvers, serve};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
 use wardroom_model::event::{Actor, Connection, ConnectionPhase};
-use wardroom_model::{Attribution, Event, Outcome, Reason, Verdict};
+use wardroom_model::{AgentName, Attribution, Event, HostPattern, Outcome, Reason, Verdict};
 use wardroom_scribe::Handoff;
 
 const CELL: &str = "WARDROOM_TEST_CELL";
@@ -47,6 +47,8 @@ pub struct Bench {
     /// The gate's process, where it has one of its own.
     pub process: Option<Child>,
     kept: Vec<Event>,
+    /// The certificate (PEM) of the agent's authority, where the bench was made with one.
+    pub authority: String,
 }
 
 /// What a bench is made with.
@@ -57,6 +59,8 @@ pub struct Setup<'a> {
     pub resolvers: Resolvers,
     /// Give the gate a process of its own; its records stay there.
     pub own_process: bool,
+    /// The hosts that the gate may vouch for.
+    pub inspected: &'a [&'a str],
 }
 
 impl Bench {
@@ -93,6 +97,7 @@ impl Bench {
         let handoff = Arc::new(Handoff::in_memory());
         let (mut gate, mut process) = (None, None);
         let policy_text = policy(setup.policy);
+        let (inspection, authority) = inspection(setup.inspected);
         if setup.own_process {
             let theirs = [gates_control, gates_attribution].into_iter().chain(sockets.into_fds());
             process = Some(spawn_gate(directory.path(), &policy_text, &theirs.collect::<Vec<_>>()));
@@ -106,13 +111,13 @@ impl Bench {
                 policy_text,
                 resolvers: setup.resolvers.clone(),
                 generation: 0,
-                inspection: Inspection::default(),
+                inspection,
             };
             gate = Some(std::thread::spawn(move || serve(gate_setup).unwrap()));
         }
         assert_eq!(receive(&control).unwrap(), Some(Answer::Ready));
         let kept = Vec::new();
-        Some(Self { cell, channel, handoff, control, attribution, firewall, gate, process, kept })
+        Some(Self { cell, channel, handoff, control, attribution, firewall, gate, process, kept, authority })
     }
 
     /// A socket that was made inside: `connect` on it is a connect of the agent's.
@@ -242,6 +247,19 @@ pub fn verdict(connection: &Connection) -> &Verdict {
         ConnectionPhase::Decided(verdict) => verdict,
         ConnectionPhase::Ended(end) => &end.verdict,
     }
+}
+
+/// An authority for these hosts as the keeper would hand it over, and its certificate.
+fn inspection(hosts: &[&str]) -> (Inspection, String) {
+    if hosts.is_empty() {
+        return (Inspection::default(), String::new());
+    }
+    let key = wardroom_gate::new_key().unwrap();
+    let agent = AgentName::parse("scout").unwrap();
+    let names: Vec<_> = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let issued = wardroom_gate::certify(&key, &agent, "bench", &names, now).unwrap();
+    (Inspection { authority: Some(issued.parts), ..Inspection::default() }, issued.pem)
 }
 
 /// A whole policy around network rules.

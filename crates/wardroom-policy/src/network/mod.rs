@@ -268,6 +268,15 @@ impl Permit {
         }
     }
 
+    /// Who vouches for the server (PEM), where it is not the machine's authorities.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&str> {
+        match &self.rule.target {
+            Target::Host(target) => target.authorities.as_deref(),
+            Target::Literal(_) => None,
+        }
+    }
+
     /// What the connection's first bytes must be.
     #[must_use]
     pub fn tls(&self) -> TlsExpectation {

@@ -39,6 +39,8 @@ pub struct HostTarget {
     pub(crate) pin: Option<SocketAddr>,
     /// Special networks that the name may lead to.
     pub(crate) networks: Vec<IpNet>,
+    /// Certificates (PEM) of those who vouch for the server, in place of the machine's authorities.
+    pub(crate) authorities: Option<String>,
 }
 
 /// What the gate expects of a connection's first bytes.

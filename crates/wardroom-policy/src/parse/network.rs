@@ -60,6 +60,7 @@ struct Parts {
     address: Option<At<SocketAddr>>,
     networks: Option<At<Vec<ipnet::IpNet>>>,
     http: Option<At<HttpRule>>,
+    authorities: Option<At<String>>,
 }
 
 fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> Option<Placed<AllowRule>> {
@@ -73,6 +74,7 @@ fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> 
         address: table.text("address", report).and_then(|text| hosts::address(&text, report)),
         networks: hosts::networks(&mut table, report),
         http: http(&mut table, report),
+        authorities: table.lines("ca", report).and_then(|text| hosts::certificates(text, report)),
     };
     let apps = apps(&mut table, report);
     table.finish(report);
@@ -94,7 +96,7 @@ fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> 
 
 /// A rule for hosts by name.
 fn host_target(parts: Parts, report: &mut Report) -> Option<HostTarget> {
-    let Parts { host, ports, tls, address, networks, http } = parts;
+    let Parts { host, ports, tls, address, networks, http, authorities } = parts;
     let host = host?;
     hosts::not_the_cell_itself(&host, report);
     hosts::no_public_suffix(&host, report);
@@ -139,6 +141,7 @@ fn host_target(parts: Parts, report: &mut Report) -> Option<HostTarget> {
         tls: expectation,
         pin: address.map(|address| address.value),
         networks: networks.map(|networks| networks.value).unwrap_or_default(),
+        authorities: authorities.map(|pem| pem.value),
     })
 }
 
@@ -154,11 +157,12 @@ fn plain_ports(ports: &At<BTreeSet<u16>>, expectation: TlsExpectation, report: &
 
 /// A rule for an address without a name.
 fn literal(parts: Parts, report: &mut Report) -> Option<SocketAddr> {
-    let Parts { host: _, ports, tls, address, networks, http } = parts;
+    let Parts { host: _, ports, tls, address, networks, http, authorities } = parts;
     let address = address?;
     let spare = [
         ports.map(|ports| ("ports", ports.span)),
         networks.map(|networks| ("networks", networks.span)),
+        authorities.map(|pem| ("ca", pem.span)),
         http.map(|http| ("methods`, `paths`, `inspect` and `keep_query", http.span)),
         tls.filter(|tls| tls.value == TlsExpectation::Name).map(|tls| ("protocol = \"tls\"", tls.span)),
     ];

@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::value::{integer, kind, text, twice, unknown_word, wrong_kind};
+use super::value::{integer, kind, lines, text, twice, unknown_word, wrong_kind};
 use crate::diagnose::{At, Diagnostic, Report, Span, did_you_mean};
 
 /// A table being read.
@@ -67,6 +67,12 @@ impl<'a> Table<'a> {
     pub(crate) fn text(&mut self, key: &'static str, report: &mut Report) -> Option<At<String>> {
         let value = self.take(key)?;
         text(key, value, report)
+    }
+
+    /// A text of several lines.
+    pub(crate) fn lines(&mut self, key: &'static str, report: &mut Report) -> Option<At<String>> {
+        let value = self.take(key)?;
+        lines(key, value, report)
     }
 
     /// As [`Self::text`]; its absence is a mistake.

@@ -7,8 +7,22 @@ use toml::de::DeValue;
 
 use crate::diagnose::{At, Diagnostic, Report, did_you_mean};
 
-/// A text that is not empty and has no control characters.
+/// A text of one line that is not empty and has no control characters.
 pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
+    without(key, value, report, char::is_control)
+}
+
+/// A text of any number of lines that is not empty and has no other control characters.
+pub(crate) fn lines(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
+    without(key, value, report, |c| c.is_control() && !matches!(c, '\n' | '\r'))
+}
+
+fn without(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    report: &mut Report,
+    forbidden: impl Fn(char) -> bool,
+) -> Option<At<String>> {
     let DeValue::String(found) = value.get_ref() else {
         report.push(wrong_kind(key, "a text between quotes", value));
         return None;
@@ -18,7 +32,7 @@ pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report)
         report.push(Diagnostic::new(format!("`{key}` is empty"), value.span(), "says nothing").help(help));
         return None;
     }
-    if let Some(bad) = found.chars().find(|c| c.is_control()) {
+    if let Some(bad) = found.chars().find(|c| forbidden(*c)) {
         let title = format!("`{key}` has a control character");
         report.push(Diagnostic::new(title, value.span(), format!("{bad:?} cannot stand here")));
         return None;

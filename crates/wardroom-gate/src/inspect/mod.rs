@@ -1,0 +1,89 @@
+//! Connections that the policy asks to look into: TLS ends here, every request is decided and recorded by itself, and TLS to
+//! the real server begins here.
+//!
+//! Nothing is collected, cached or rewritten but what the connection itself makes necessary: each body moves part by part at
+//! the speed of its slower side. What cannot be parsed, decided or recorded does not leave.
+
+mod accept;
+mod body;
+mod flight;
+mod forward;
+mod headers;
+mod limits;
+mod refusal;
+mod request;
+mod roots;
+mod serve;
+mod session;
+mod upgrade;
+mod upstream;
+mod wire;
+
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use wardroom_model::{Outcome, Reason, Verdict};
+
+pub(crate) use accept::Acceptors;
+pub(crate) use refusal::not_tls;
+pub(crate) use roots::{BUNDLES, Roots};
+pub(crate) use session::Session;
+
+use limits::ROUND;
+
+/// What inspected connections of one gate share.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    /// The agent's name, for the remedy in a refusal.
+    pub(crate) agent: String,
+    pub(crate) acceptors: Acceptors,
+    pub(crate) roots: Roots,
+}
+
+/// Serves one connection to its end. `permitted` is the verdict that let it in.
+pub(crate) async fn carry(
+    session: &Rc<Session>,
+    agent: Rc<TcpStream>,
+    flight: Vec<u8>,
+    permitted: &Verdict,
+) -> Verdict {
+    let ended = tokio::select! {
+        ended = converse(session, agent, flight) => ended,
+        () = rounds(session) => Ok(()),
+    };
+    match ended {
+        Ok(()) => permitted.clone(),
+        Err(reason) => Verdict { outcome: outcome(&reason), reason, rule: permitted.rule.clone() },
+    }
+}
+
+async fn converse(session: &Rc<Session>, agent: Rc<TcpStream>, flight: Vec<u8>) -> Result<(), Reason> {
+    let inspector = &session.gate.inspector;
+    let none = || Reason::FailedClosed("this start of the agent has no certificate authority".to_owned());
+    let authority = session.gate.authority.as_ref().ok_or_else(none)?;
+    // Small answers are not held back for more (RFC 896).
+    agent.set_nodelay(true).map_err(|e| Reason::FailedClosed(e.to_string()))?;
+    let traffic = Rc::clone(&session.traffic);
+    let accepted = inspector.acceptors.accept(authority, &session.host, (agent, flight), traffic).await?;
+    serve::serve(session, accepted).await
+}
+
+/// Looks at the requests on their way, round after round, and whenever a credential may have ended.
+async fn rounds(session: &Session) {
+    let mut endings = session.gate.credentials.endings();
+    let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _tick = rounds.tick() => session.flights.round(),
+            // The sender lives in the gate, and so longer than any connection.
+            _changed = endings.changed() => session.flights.drop_ended_credentials(),
+        }
+    }
+}
+
+/// A program that trusts only its own authorities is not refused by Wardroom: it does not come this way.
+fn outcome(reason: &Reason) -> Outcome {
+    if matches!(reason, Reason::ClientDeclined(_)) { Outcome::Failed } else { Outcome::Refused }
+}

@@ -1,0 +1,206 @@
+//! What a request asks for, read before anything is decided: one host, one method, one path.
+//!
+//! A request that names another host than its connection, or that two servers could read differently, ends here.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Scheme;
+use http::{HeaderMap, Method, StatusCode, Version, request};
+use wardroom_model::{Captured, HostName, Outcome, Reason, Verdict};
+use wardroom_policy::RequestLine;
+
+use crate::credential::Refusal;
+
+/// The port that a name without one means (RFC 9110, 4.2.2).
+const HTTPS: u16 = 443;
+/// Names of the header by which some servers take another method than the one in the request line.
+const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+/// The longest foreign host name that is kept for the record.
+const NAME_BOUND: usize = 256;
+
+/// A request as it will be decided.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) line: RequestLine,
+    /// The same with the method of an override header. Both must be permitted.
+    pub(super) overridden: Option<RequestLine>,
+    /// It asks for a WebSocket.
+    pub(super) upgrade: bool,
+}
+
+/// The line alone, for a record of whatever came.
+pub(super) fn line(head: &request::Parts) -> RequestLine {
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    RequestLine::new(head.method.as_str(), target)
+}
+
+/// Reads a head; an error is a refusal that is yet to be recorded.
+pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<Asking, Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(refused(StatusCode::FORBIDDEN, Reason::MethodNotNamed("CONNECT".to_owned())));
+    }
+    names(head, host, port)?;
+    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
+        return Err(malformed("a body with two lengths"));
+    }
+    let line = line(head);
+    if !line.path().starts_with('/') {
+        return Err(malformed("a target that is no path"));
+    }
+    let mut overrides = OVERRIDES.iter().flat_map(|name| head.headers.get_all(*name));
+    let overridden = match (overrides.next(), overrides.next()) {
+        (None, _) => None,
+        (Some(method), None) => {
+            let method = method.to_str().map_err(|_e| malformed("a method override that is no method"))?;
+            let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+            Some(RequestLine::new(method, target))
+        }
+        (Some(_), Some(_)) => return Err(malformed("several method overrides")),
+    };
+    Ok(Asking { line, overridden, upgrade: upgrade(head)? })
+}
+
+/// Every name that a request gives its host must be the connection's, and there must be one.
+fn names(head: &request::Parts, host: &HostName, port: u16) -> Result<(), Refusal> {
+    if head.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS) {
+        return Err(malformed("a target with another scheme than https"));
+    }
+    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let mut headers = head.headers.get_all(HOST).iter().map(|value| value.as_bytes());
+    let (first, second) = (headers.next(), headers.next());
+    if second.is_some() {
+        return Err(malformed("several Host headers"));
+    }
+    if authority.is_none() && first.is_none() {
+        return Err(malformed("no host"));
+    }
+    for name in authority.into_iter().chain(first) {
+        if !is(name, host, port) {
+            let other = Reason::OtherHost(Captured::cut(name, NAME_BOUND));
+            return Err(refused(StatusCode::MISDIRECTED_REQUEST, other));
+        }
+    }
+    Ok(())
+}
+
+/// Whether these bytes are the host, with its port where it is not the usual one.
+fn is(name: &[u8], host: &HostName, port: u16) -> bool {
+    let (name, said) = match name.iter().position(|b| *b == b':') {
+        Some(colon) => (name.get(..colon), name.get(colon + 1..).and_then(number)),
+        None => (Some(name), Some(HTTPS)),
+    };
+    said == Some(port) && name.is_some_and(|name| name.eq_ignore_ascii_case(host.as_str().as_bytes()))
+}
+
+/// A port as digits, and nothing but digits.
+fn number(digits: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
+    text.parse().ok()
+}
+
+/// Whether it asks for a WebSocket; every other upgrade is refused: nobody decides what comes after it.
+fn upgrade(head: &request::Parts) -> Result<bool, Refusal> {
+    let mut wanted = head.headers.get_all(UPGRADE).iter();
+    let (first, second) = (wanted.next(), wanted.next());
+    let Some(first) = first else { return Ok(false) };
+    let websocket = second.is_none()
+        && first.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && head.version == Version::HTTP_11
+        && head.method == Method::GET
+        && listed(&head.headers, "upgrade");
+    if websocket { Ok(true) } else { Err(malformed("an upgrade to something else than a WebSocket")) }
+}
+
+/// Whether `Connection` lists this option.
+pub(super) fn listed(headers: &HeaderMap, option: &str) -> bool {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(option))
+}
+
+fn malformed(what: &str) -> Refusal {
+    refused(StatusCode::BAD_REQUEST, Reason::Malformed(what.to_owned()))
+}
+
+pub(super) fn refused(status: StatusCode, reason: Reason) -> Refusal {
+    let verdict = Box::new(Verdict { outcome: Outcome::Refused, reason, rule: None });
+    Refusal { verdict, status, retry_after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn head(build: request::Builder) -> request::Parts {
+        build.body(()).unwrap().into_parts().0
+    }
+
+    fn host() -> HostName {
+        HostName::parse("api.example.com").unwrap()
+    }
+
+    #[test]
+    fn n12_only_the_connection_s_own_host_and_port_pass() {
+        let own = [("api.example.com", 443), ("API.example.COM:443", 443), ("api.example.com:8443", 8443)];
+        for (name, port) in own {
+            assert!(is(name.as_bytes(), &host(), port), "{name}");
+        }
+        let other = [
+            ("evil.example", 443),
+            ("api.example.com.", 443),
+            ("api.example.com:80", 443),
+            ("api.example.com", 8443),
+            ("api.example.com:", 443),
+            ("api.example.com:+443", 443),
+            ("user@api.example.com", 443),
+            ("api.example.com:443@evil.example", 443),
+            ("api.example.com evil.example", 443),
+            ("", 443),
+        ];
+        for (name, port) in other {
+            assert!(!is(name.as_bytes(), &host(), port), "{name}");
+        }
+    }
+
+    #[test]
+    fn n12_a_target_and_a_host_header_must_both_be_the_host() {
+        let target = |uri: &str| Request::get(uri).header(HOST, "api.example.com");
+        let read =
+            |build| read(&head(build), &host(), 443).map(|asking| asking.line).map_err(|r| r.verdict.reason);
+        assert_eq!(read(target("/a")).unwrap().path(), "/a");
+        assert_eq!(read(target("https://api.example.com/a")).unwrap().path(), "/a");
+        let foreign = Reason::OtherHost(Captured::from("evil.example"));
+        assert_eq!(read(target("https://evil.example/a")), Err(foreign.clone()));
+        assert_eq!(
+            read(Request::get("https://api.example.com/a").header(HOST, "evil.example")),
+            Err(foreign)
+        );
+        assert!(matches!(read(target("http://api.example.com/a")), Err(Reason::Malformed(_))));
+        assert!(matches!(read(Request::get("/a")), Err(Reason::Malformed(_))));
+        assert!(matches!(read(target("/a").header(HOST, "api.example.com")), Err(Reason::Malformed(_))));
+        assert!(matches!(read(target("*").method("OPTIONS")), Err(Reason::Malformed(_))));
+    }
+
+    #[test]
+    fn n13_no_upgrade_but_a_websocket_by_get() {
+        let ask = |method: &str, to: &str| {
+            let build = Request::builder().method(method).uri("/").header(HOST, "api.example.com");
+            upgrade(&head(build.header(UPGRADE, to).header(CONNECTION, "keep-alive, Upgrade")))
+        };
+        assert!(ask("GET", "websocket").unwrap());
+        assert!(ask("GET", "WebSocket").unwrap());
+        for (method, to) in
+            [("GET", "h2c"), ("POST", "websocket"), ("GET", "websocket, h2c"), ("GET", "TLS/1.0")]
+        {
+            assert!(ask(method, to).is_err(), "{method} {to}");
+        }
+    }
+
+    #[test]
+    fn n14a_a_method_override_is_read_as_a_request_of_its_own() {
+        let build = || Request::post("/a").header(HOST, "api.example.com");
+        let asking = read(&head(build().header("X-HTTP-Method-Override", "DELETE")), &host(), 443).unwrap();
+        assert_eq!(asking.overridden.unwrap().method(), "DELETE");
+        let twice = build().header("X-HTTP-Method-Override", "GET").header("X-Method-Override", "DELETE");
+        assert!(read(&head(twice), &host(), 443).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! HTTP towards the agent, in the version that its handshake chose. Each request is answered by itself ([`super::forward`]).
+
+use std::error::Error;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+use wardroom_model::Reason;
+
+use super::accept::H2;
+use super::body::Cut;
+use super::forward::answer;
+use super::limits::{
+    HEAD, HEAD_LIST, HEAD_TIME, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL,
+};
+use super::session::Session;
+use super::wire::Wire;
+
+/// What saying good-bye may take: a record into a socket's buffer.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// Serves a connection's requests until the agent has no more. An error is what the agent did wrong.
+pub(super) async fn serve(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+    if agent.get_ref().1.alpn_protocol() == Some(H2) {
+        two(session, agent).await
+    } else {
+        one(session, agent).await
+    }
+}
+
+async fn one(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+    let service = service_fn(|request| answer(Rc::clone(session), request));
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD)
+        .auto_date_header(false)
+        .half_close(true);
+    let connection = builder.serve_connection(TokioIo::new(agent), service);
+    let parts = match connection.without_shutdown().await {
+        Ok(parts) => parts,
+        Err(error) => return fault(&error),
+    };
+    let mut agent = parts.io.into_inner();
+    let upgraded = session.upgraded.take();
+    match upgraded {
+        Some(upgraded) => upgraded.carry(agent, parts.read_buf).await,
+        // The agent may be gone already; whoever is not hears a proper end.
+        None => drop(timeout(CLOSING, agent.shutdown()).await),
+    }
+    Ok(())
+}
+
+async fn two(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+    let service = service_fn(|request| answer(Rc::clone(session), request));
+    let mut builder = http2::Builder::new(session.tasks.clone());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESET_UNSEEN)
+        .max_local_error_reset_streams(RESET_HERE)
+        .max_header_list_size(HEAD_LIST)
+        .max_send_buf_size(SEND)
+        .initial_stream_window_size(WINDOW_IN)
+        .initial_connection_window_size(WINDOW_IN_ALL)
+        .auto_date_header(false);
+    let ended = builder.serve_connection(TokioIo::new(agent), service).await;
+    ended.map_or_else(|error| fault(&error), Ok)
+}
+
+/// What an agent's connection ended with. One that is just closed is no fault.
+fn fault(error: &hyper::Error) -> Result<(), Reason> {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        // It is on its request's record.
+        if inner.is::<Cut>() {
+            return Ok(());
+        }
+        words = format!("{words}: {inner}");
+        source = inner.source();
+    }
+    if error.is_timeout() {
+        Err(Reason::TooSlow)
+    } else if error.is_parse() || error.is_parse_too_large() || words.contains("http2 error") {
+        Err(Reason::Malformed(words))
+    } else {
+        Ok(())
+    }
+}

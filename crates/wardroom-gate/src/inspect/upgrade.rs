@@ -1,0 +1,120 @@
+//! WebSockets: a pipe between agent and server, once the server has said 101 and not before.
+//!
+//! The bytes are counted and not looked at. Each has a connection to the server of its own.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Request, Response, Uri, Version, request, response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::sync::oneshot;
+use wardroom_model::Reason;
+use wardroom_scribe::Receipt;
+
+use super::body::{Answer, Out};
+use super::flight::Flight;
+use super::limits::{HEAD, PIECE};
+use super::refusal;
+use super::roots::Speech;
+use super::session::Session;
+use super::upstream::{Server, broken, connect};
+use crate::credential::Refusal;
+
+/// A WebSocket that has been agreed on.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    flight: Rc<Flight>,
+    server: oneshot::Receiver<(Server, Bytes)>,
+}
+
+/// Asks the server for a WebSocket, over a connection that is for nothing else.
+pub(super) async fn send(
+    session: &Rc<Session>,
+    flight: &Rc<Flight>,
+    receipt: Receipt,
+    (mut head, out): (request::Parts, Out),
+) -> Result<Response<Incoming>, Refusal> {
+    let server = connect(session, receipt, Speech::One).await.map_err(refusal::by)?;
+    let opened = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
+    let (mut one, connection) = opened.map_err(|e| refusal::failed(broken(&e)))?;
+    let (upgraded, pipe) = oneshot::channel();
+    session.tasks.start(async move {
+        // An error is told to whoever waits for the answer; nobody waits when the agent has left.
+        if let Ok(parts) = connection.without_shutdown().await {
+            drop(upgraded.send((parts.io.into_inner(), parts.read_buf)));
+        }
+    });
+    head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    head.version = Version::HTTP_11;
+    let target = head.uri.path_and_query().cloned();
+    head.uri = target.map(Uri::from).unwrap_or_default();
+    flight.insert(&mut head)?;
+    let answer = one.send_request(Request::from_parts(head, out)).await;
+    let answer = answer.map_err(|e| refusal::failed(broken(&e)))?;
+    if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        *session.upgraded.borrow_mut() = Some(Upgraded { flight: Rc::clone(flight), server: pipe });
+    }
+    Ok(answer)
+}
+
+/// Passes a 101 on. What it switches to must be what was asked for.
+pub(super) fn begin(session: &Session, mut head: response::Parts) -> Result<Response<Answer>, Refusal> {
+    let websocket =
+        head.headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !websocket || session.upgraded.borrow().is_none() {
+        session.upgraded.take();
+        return Err(refusal::failed(Reason::UpstreamProtocol("an upgrade that nobody asked for".to_owned())));
+    }
+    super::headers::incoming(&mut head.headers);
+    head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    Ok(Response::from_parts(head, Answer::own(Bytes::new())))
+}
+
+impl Upgraded {
+    /// Moves bytes both ways until both sides have finished, or it is cut.
+    pub(super) async fn carry<A: AsyncRead + AsyncWrite>(self, agent: A, early: Bytes) {
+        let Self { flight, server } = self;
+        let Ok((server, first)) = server.await else { return };
+        let (mut from_agent, mut to_agent) = split(agent);
+        let (mut from_server, mut to_server) = split(server);
+        let out = pump(&mut from_agent, &mut to_server, early, |bytes| flight.count_out(bytes));
+        let back = pump(&mut from_server, &mut to_agent, first, |bytes| flight.count_back(bytes));
+        tokio::select! {
+            biased;
+            () = flight.ended_early() => {}
+            ended = async { tokio::try_join!(out, back) } => match ended {
+                Ok(((), ())) => flight.completed(),
+                Err(error) => flight.fail(Reason::Unreachable(error.to_string())),
+            },
+        }
+    }
+}
+
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    first: Bytes,
+    count: impl Fn(usize),
+) -> std::io::Result<()> {
+    if !first.is_empty() {
+        to.write_all(&first).await?;
+        to.flush().await?;
+        count(first.len());
+    }
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(piece.get(..length).unwrap_or_default()).await?;
+        to.flush().await?;
+        count(length);
+    }
+}

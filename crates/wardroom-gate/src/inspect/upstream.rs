@@ -1,0 +1,290 @@
+//! The server's side: connections that were dialled for a recorded request, verified, and kept for the next ones of the same
+//! agent's connection. None is ever shared between two connections of an agent, or two agents.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::{Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use wardroom_model::{Outcome, Reason, Verdict};
+use wardroom_scribe::Receipt;
+
+use super::accept::H2;
+use super::body::Out;
+use super::limits::{
+    CONNECTIONS, HANDSHAKE_TIME, HEAD, HEAD_LIST, INTERIM, RESET_HERE, SEND, TLS_BUFFER, WINDOW_OUT,
+    WINDOW_OUT_ALL,
+};
+use super::roots::{Speech, unverified};
+use super::session::{Session, Tasks};
+use crate::attempt::permitted;
+use crate::dial::dial;
+
+/// A server's end of a connection.
+pub(super) type Server = TlsStream<TcpStream>;
+
+/// The connections to the server of one agent's connection.
+#[derive(Debug)]
+pub(super) struct Pool {
+    two: RefCell<Option<http2::SendRequest<Out>>>,
+    one: RefCell<Vec<http1::SendRequest<Out>>>,
+    /// The server speaks HTTP/1.1 only: connections are opened side by side.
+    only_one: Cell<bool>,
+    /// Until it is known what the server speaks, one dials and the others wait.
+    dialling: Mutex<()>,
+    places: Arc<Semaphore>,
+}
+
+/// The use of a connection for one request.
+#[derive(Debug)]
+pub(super) enum Lease {
+    One(http1::SendRequest<Out>, OwnedSemaphorePermit),
+    Two(http2::SendRequest<Out>),
+}
+
+/// A request that could not be sent.
+pub(super) enum Unsent {
+    /// Nothing of it left: the connection had been closed meanwhile.
+    Untouched(Box<Request<Out>>),
+    Broken(Reason),
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        Self {
+            two: RefCell::default(),
+            one: RefCell::default(),
+            only_one: Cell::default(),
+            dialling: Mutex::new(()),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.two.take();
+        self.one.take();
+    }
+
+    /// A connection that is free, or a new one on the strength of this record.
+    pub(super) async fn lease(
+        &self,
+        session: &Rc<Session>,
+        receipt: &mut Option<Receipt>,
+    ) -> Result<Lease, Verdict> {
+        if let Some(two) = self.open_two() {
+            return Ok(two);
+        }
+        let waiting = if self.only_one.get() { None } else { Some(self.dialling.lock().await) };
+        if let Some(two) = self.open_two() {
+            return Ok(two);
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.map_err(|e| failed(Reason::FailedClosed(e.to_string())))?;
+        if let Some(one) = self.free_one().await {
+            return Ok(Lease::One(one, place));
+        }
+        let Some(receipt) = receipt.take() else {
+            return Err(failed(Reason::Unreachable("closed before the request was sent".to_owned())));
+        };
+        let server = connect(session, receipt, Speech::Any).await?;
+        let two = server.get_ref().1.alpn_protocol() == Some(H2);
+        let lease = if two {
+            let two = speak_two(server, &session.tasks).await.map_err(failed)?;
+            *self.two.borrow_mut() = Some(two.clone());
+            Lease::Two(two)
+        } else {
+            self.only_one.set(true);
+            Lease::One(speak_one(server, &session.tasks).await.map_err(failed)?, place)
+        };
+        drop(waiting);
+        Ok(lease)
+    }
+
+    fn open_two(&self) -> Option<Lease> {
+        let mut two = self.two.borrow_mut();
+        if two.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *two = None;
+        }
+        two.as_ref().map(|two| Lease::Two(two.clone()))
+    }
+
+    /// A connection whose last answer is over, or about to be.
+    async fn free_one(&self) -> Option<http1::SendRequest<Out>> {
+        loop {
+            let next = {
+                let mut one = self.one.borrow_mut();
+                one.retain(|one| !one.is_closed());
+                let ready = one.iter().position(http1::SendRequest::is_ready);
+                match ready {
+                    Some(ready) => return Some(one.swap_remove(ready)),
+                    None => one.pop(),
+                }
+            };
+            let mut next = next?;
+            if next.ready().await.is_ok() {
+                return Some(next);
+            }
+        }
+    }
+}
+
+impl Lease {
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        self,
+        session: &Session,
+        mut request: Request<Out>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        let flood = Flood::watch(&mut request);
+        match self {
+            Self::One(mut one, _place) => {
+                address_one(&mut request);
+                let answer = flood.guard(one.try_send_request(request)).await?;
+                session.pool.one.borrow_mut().push(one);
+                answer.map_err(unsent)
+            }
+            Self::Two(mut two) => {
+                address_two(&mut request, session);
+                flood.guard(two.try_send_request(request)).await?.map_err(unsent)
+            }
+        }
+    }
+}
+
+fn unsent(mut error: hyper::client::conn::TrySendError<Request<Out>>) -> Unsent {
+    match error.take_message() {
+        Some(request) => Unsent::Untouched(Box::new(request)),
+        None => Unsent::Broken(broken(error.error())),
+    }
+}
+
+/// HTTP/1.1 names the path alone, and the host in its header.
+fn address_one(request: &mut Request<Out>) {
+    *request.version_mut() = Version::HTTP_11;
+    let target = request.uri().path_and_query().cloned();
+    *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
+}
+
+/// HTTP/2 names everything in the target.
+fn address_two(request: &mut Request<Out>, session: &Session) {
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().remove(http::header::HOST);
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let whole = format!("https://{}{target}", authority(session));
+    if let Ok(uri) = whole.try_into() {
+        *request.uri_mut() = uri;
+    }
+}
+
+/// The host as requests name it: with the port where it is not the usual one.
+pub(super) fn authority(session: &Session) -> String {
+    match session.port {
+        443 => session.host.to_string(),
+        port => format!("{}:{port}", session.host),
+    }
+}
+
+/// Counts interim answers, and gives up on a server that sends them without end.
+struct Flood(Arc<(AtomicU32, Notify)>);
+
+impl Flood {
+    fn watch(request: &mut Request<Out>) -> Self {
+        let seen = Arc::new((AtomicU32::new(0), Notify::new()));
+        let counted = Arc::clone(&seen);
+        hyper::ext::on_informational(request, move |_interim| {
+            if counted.0.fetch_add(1, Ordering::Relaxed) >= INTERIM {
+                counted.1.notify_one();
+            }
+        });
+        Self(seen)
+    }
+
+    async fn guard<T>(&self, answer: impl Future<Output = T>) -> Result<T, Unsent> {
+        tokio::select! {
+            answer = answer => Ok(answer),
+            () = self.0.1.notified() => {
+                Err(Unsent::Broken(Reason::UpstreamProtocol(format!("more than {INTERIM} interim answers"))))
+            }
+        }
+    }
+}
+
+/// Dials the server for a recorded request, and makes sure that it is the one.
+pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech) -> Result<Server, Verdict> {
+    let gate = &session.gate;
+    let policy = gate.policy();
+    let permit = permitted(session.attempt.decide(&policy))?;
+    let because = |reason| Verdict { rule: permit.verdict().rule.clone(), ..failed(reason) };
+    let config = gate.inspector.roots.config(permit.authorities(), speech).map_err(because)?;
+    let name = ServerName::try_from(session.host.as_str().to_owned());
+    let name = name.map_err(|e| because(Reason::FailedClosed(e.to_string())))?;
+    let tcp = dial(permit.clone(), receipt, &policy, &gate.outside, &gate.limits).await?;
+    session.traffic.remote.set(tcp.peer_addr().ok());
+    let prepared = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_keepalive(true));
+    prepared.map_err(|e| because(Reason::Unreachable(e.to_string())))?;
+    let connector = TlsConnector::from(config);
+    let handshake = connector.connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
+    match timeout(HANDSHAKE_TIME, handshake).await {
+        Ok(Ok(server)) => Ok(server),
+        Ok(Err(error)) => Err(because(unverified(&error))),
+        Err(_elapsed) => Err(because(Reason::TooSlow)),
+    }
+}
+
+async fn speak_one(server: Server, tasks: &Tasks) -> Result<http1::SendRequest<Out>, Reason> {
+    let mut builder = http1::Builder::new();
+    let opened = builder.max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
+    let (one, connection) = opened.map_err(|e| broken(&e))?;
+    // How it ends is told to whoever waits for an answer.
+    tasks.start(async move { drop(connection.await) });
+    Ok(one)
+}
+
+async fn speak_two(server: Server, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason> {
+    let mut builder = http2::Builder::new(tasks.clone());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_OUT)
+        .initial_connection_window_size(WINDOW_OUT_ALL)
+        .max_header_list_size(HEAD_LIST)
+        .max_send_buf_size(SEND)
+        .max_local_error_reset_streams(RESET_HERE);
+    let (two, connection) = builder.handshake(TokioIo::new(server)).await.map_err(|e| broken(&e))?;
+    tasks.start(async move { drop(connection.await) });
+    Ok(two)
+}
+
+fn failed(reason: Reason) -> Verdict {
+    let ours = matches!(reason, Reason::FailedClosed(_));
+    let outcome = if ours { Outcome::Refused } else { Outcome::Failed };
+    Verdict { outcome, reason, rule: None }
+}
+
+/// What a server did wrong, in the words of the library and of what lies below.
+pub(super) fn broken(error: &hyper::Error) -> Reason {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(lost) = inner.downcast_ref::<io::Error>()
+            && lost.get_ref().is_none()
+        {
+            return Reason::Unreachable(lost.to_string());
+        }
+        words = format!("{words}: {inner}");
+        source = inner.source();
+    }
+    Reason::UpstreamProtocol(words)
+}
