@@ -22,6 +22,8 @@ pub struct CellPlan {
     pub limits: Limits,
     /// The agent's environment, complete.
     pub environment: BTreeMap<String, String>,
+    /// What is run in the cell, as the agent, before its command: it makes ready what only a program of the system can.
+    pub before: Option<Vec<Vec<u8>>>,
     /// The first command; never empty.
     pub command: Vec<Vec<u8>>,
     /// The working directory inside.

@@ -8,16 +8,7 @@ use std::fs;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use common::{Said, Stage};
-
-/// Waits for something to become true, within reason.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never happened");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use common::{Said, Stage, until};
 
 /// The keeper's child that plays a role.
 fn helper(keeper: &Child, role: &str) -> Option<u32> {

@@ -162,6 +162,7 @@ impl World {
             environment: [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/home/agent")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            before: None,
             command: vec![b"true".to_vec()],
             directory: "/workspace".into(),
             sensitive: Vec::new(),

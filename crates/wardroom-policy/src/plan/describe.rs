@@ -22,8 +22,8 @@ pub fn describe(plan: &CellPlan) -> String {
     }));
     lines.push(limits(&plan.limits));
     lines.extend(plan.environment.iter().map(|(name, value)| format!("environment {name}={value}")));
-    let words: Vec<_> = plan.command.iter().map(|word| format!("\"{}\"", Captured::path(word))).collect();
-    lines.push(format!("command {}", words.join(" ")));
+    lines.extend(plan.before.as_deref().map(|before| format!("before the command {}", words(before))));
+    lines.push(format!("command {}", words(&plan.command)));
     lines.push(format!("directory {}", plan.directory.display()));
     lines.push(format!("trace children: {}", if plan.may_trace { "yes" } else { "no" }));
     lines.extend(plan.literals.iter().map(|address| format!("literal {address}")));
@@ -31,6 +31,11 @@ pub fn describe(plan: &CellPlan) -> String {
     lines.push(format!("reads of {} sensitive paths: {reads}", plan.sensitive.len()));
     lines.extend(plan.canaries.iter().map(|canary| format!("canary {}", canary.path.display())));
     lines.join("\n") + "\n"
+}
+
+fn words(command: &[Vec<u8>]) -> String {
+    let words: Vec<_> = command.iter().map(|word| format!("\"{}\"", Captured::path(word))).collect();
+    words.join(" ")
 }
 
 fn identity(identity: Identity) -> String {

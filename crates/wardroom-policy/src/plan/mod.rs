@@ -24,7 +24,7 @@ pub use describe::describe;
 pub use environment::PASSED;
 pub use facts::{Entry, HostFacts, Resolved, wanted_paths};
 pub use system::survey;
-pub use trust::{BUNDLES, JAVA_STORES, Trust};
+pub use trust::{BUNDLES, CERTUTIL, JAVA_STORES, Trust};
 
 pub(crate) use generated::is_generated;
 pub(crate) use system::{is_system, normal};
@@ -135,6 +135,7 @@ pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
         mounts,
         limits: limits(policy),
         environment: environment::environment(policy, facts),
+        before: trust::before(facts),
         command,
         directory: PathBuf::from(if workspace { WORKSPACE } else { HOME }),
         sensitive: sensitive::all(&policy.files.sensitive),

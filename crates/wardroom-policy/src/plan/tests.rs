@@ -217,6 +217,7 @@ fn an_agent_that_is_inspected_trusts_its_authority_where_programs_look() {
         java: Some(path("/state/cacerts")),
         bundles: vec![path("/etc/ssl/certs/ca-certificates.crt"), path("/srv/elsewhere.pem")],
         java_stores: vec![path("/usr/lib/jvm/default/lib/security/cacerts")],
+        certutil: true,
     });
     let policy = policy("[files]\nworkspace = \"~/work/scout\"\n");
     let (with, without) = (plan(&policy, &facts).unwrap(), plan(&policy, &host()).unwrap());
@@ -242,4 +243,5 @@ fn an_agent_that_is_inspected_trusts_its_authority_where_programs_look() {
     assert_eq!(with.environment["NODE_EXTRA_CA_CERTS"], "/etc/ssl/wardroom/authority.pem");
     assert_eq!(with.environment.len(), without.environment.len() + 10);
     assert_eq!(with.landlock, without.landlock);
+    assert!(with.before.is_some() && without.before.is_none());
 }

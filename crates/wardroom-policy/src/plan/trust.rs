@@ -23,7 +23,12 @@ pub struct Trust {
     pub bundles: Vec<PathBuf>,
     /// Which of [`JAVA_STORES`] the system has, links followed.
     pub java_stores: Vec<PathBuf>,
+    /// Whether the system has [`CERTUTIL`].
+    pub certutil: bool,
 }
+
+/// What keeps the database of NSS, which Chromium reads beside its own authorities.
+pub const CERTUTIL: &str = "/usr/bin/certutil";
 
 /// Where programs look for the system's authorities when nobody tells them (Debian, Fedora, SUSE, Arch, Alpine).
 pub const BUNDLES: [&str; 7] = [
@@ -94,4 +99,17 @@ pub(crate) fn environment(facts: &HostFacts) -> impl Iterator<Item = (String, St
     let all = named(&ALL, BUNDLE).chain(named(&MORE, AUTHORITY));
     let wanted = facts.trust.is_some();
     all.filter(move |_| wanted).map(|(name, file)| (name.to_owned(), file.to_owned()))
+}
+
+/// Puts the authority into the agent's NSS database, in place of an earlier one. A program of the cell does it, as the agent:
+/// the database lies where the agent writes, so whatever it planted there leads nowhere that it could not go itself.
+pub(crate) fn before(facts: &HostFacts) -> Option<Vec<Vec<u8>>> {
+    let wanted = facts.trust.as_ref().is_some_and(|trust| trust.certutil);
+    let script = format!(
+        "umask 077; d=\"$HOME/.pki/nssdb\"; mkdir -p \"$d\"\n\
+         [ -e \"$d/cert9.db\" ] || {CERTUTIL} -N -d \"sql:$d\" --empty-password\n\
+         {CERTUTIL} -D -d \"sql:$d\" -n wardroom\n\
+         exec {CERTUTIL} -A -d \"sql:$d\" -t C,, -n wardroom -i {AUTHORITY}"
+    );
+    wanted.then(|| vec![b"/bin/sh".to_vec(), b"-c".to_vec(), script.into_bytes()])
 }

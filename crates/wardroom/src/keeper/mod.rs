@@ -3,6 +3,7 @@
 
 mod afterwards;
 mod authority;
+mod before;
 mod canary;
 mod ending;
 mod facts;

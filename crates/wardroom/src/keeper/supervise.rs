@@ -16,12 +16,12 @@ use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 use wardroom_scribe::control::{FromScribe, hear};
 
-use super::RunRequest;
 use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
 use super::start::Crew;
 use super::streams::{environment, signals, streams};
+use super::{RunRequest, before};
 use crate::clock::Deadline;
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::AgentPlaces;
@@ -82,6 +82,7 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         stdio,
         terminal: on_terminal,
     };
+    before::run(&mut crew.cell, plan)?;
     let main = crew.cell.spawn(spawn).or_exit(Exit::CannotContain)?;
     let mut run = Run {
         crew,

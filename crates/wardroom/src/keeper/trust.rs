@@ -10,7 +10,7 @@ use rustix::fs::Mode;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use wardroom_gate::Issued;
-use wardroom_policy::plan::{BUNDLES, JAVA_STORES, Trust};
+use wardroom_policy::plan::{BUNDLES, CERTUTIL, JAVA_STORES, Trust};
 use wardroom_scribe::place::Place;
 
 use super::java_store;
@@ -41,6 +41,7 @@ pub(super) fn prepare(directory: &Path, root: &Path, issued: &Issued) -> anyhow:
         java,
         bundles,
         java_stores,
+        certutil: beneath(root, Path::new(CERTUTIL)).is_file(),
     })
 }
 

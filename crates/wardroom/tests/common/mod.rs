@@ -113,3 +113,17 @@ impl From<Output> for Said {
         }
     }
 }
+
+/// Waits for something to become true, within reason.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what} never happened");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// Runs a shell line outside, which must succeed.
+pub(crate) fn shell(line: &str) {
+    assert!(Command::new("sh").args(["-c", line]).status().unwrap().success(), "{line}");
+}

@@ -1,0 +1,152 @@
+//! A web server of the tests' own: TLS on loopback, with a certificate authority made for one run.
+//!
+//! It serves a directory, echoes what comes over a WebSocket, and tells event by event.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail by panicking"
+)]
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::PrivateKeyDer;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// The certificate authority that vouches for it, as PEM.
+    pub(crate) authority: String,
+}
+
+/// Starts a server under a name, in threads that end with the process. Files come from `root`.
+pub(crate) fn start(name: &str, root: PathBuf) -> Server {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.distinguished_name.push(rcgen::DnType::CommonName, "authority of a test");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], private)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (config, root) = (Arc::clone(&config), root.clone());
+            std::thread::spawn(move || serve(stream, config, &root));
+        }
+    });
+    Server { address, authority: authority.pem() }
+}
+
+type Tls = StreamOwned<ServerConnection, TcpStream>;
+
+/// Answers requests until the client has no more. A client that misbehaves only ends its own thread.
+fn serve(stream: TcpStream, config: Arc<ServerConfig>, root: &std::path::Path) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.set_nodelay(true)?;
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut tls = BufReader::new(StreamOwned::new(connection, stream));
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            if tls.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line.trim_end().is_empty() {
+                break;
+            }
+            head.push(line.trim_end().to_owned());
+        }
+        let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
+        let path = path.split('?').next().unwrap_or_default();
+        match path {
+            "/ws" => return echo(&mut tls, &head),
+            "/events" => events(tls.get_mut())?,
+            path => file(tls.get_mut(), &root.join(path.trim_start_matches('/')))?,
+        }
+    }
+}
+
+fn file(tls: &mut Tls, path: &std::path::Path) -> io::Result<()> {
+    let (status, body) = match fs::read(path) {
+        Ok(body) => ("200 OK", body),
+        Err(_) => ("404 Not Found", b"no such file\n".to_vec()),
+    };
+    let length = body.len();
+    write!(tls, "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\r\n")?;
+    tls.write_all(&body)?;
+    tls.flush()
+}
+
+/// Server-sent events, a tenth of a second apart.
+fn events(tls: &mut Tls) -> io::Result<()> {
+    write!(tls, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    tls.flush()?;
+    for number in 0..3 {
+        let event = format!("data: {number}\n\n");
+        write!(tls, "{:x}\r\n{event}\r\n", event.len())?;
+        tls.flush()?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    write!(tls, "0\r\n\r\n")?;
+    tls.flush()
+}
+
+/// A WebSocket (RFC 6455) that sends every short text message back.
+fn echo(tls: &mut BufReader<Tls>, head: &[String]) -> io::Result<()> {
+    use sha1::{Digest, Sha1};
+    let key = head.iter().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim().to_owned())
+    });
+    let accept = Sha1::digest(format!("{}258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key.unwrap_or_default()));
+    write!(
+        tls.get_mut(),
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {}\r\n\r\n",
+        base64(&accept)
+    )?;
+    tls.get_mut().flush()?;
+    loop {
+        let mut start = [0; 6];
+        tls.read_exact(&mut start)?;
+        let length = usize::from(start[1] & 0x7f);
+        let mut payload = vec![0; length];
+        tls.read_exact(&mut payload)?;
+        for (byte, mask) in payload.iter_mut().zip(start[2..].iter().cycle()) {
+            *byte ^= mask;
+        }
+        if start[0] & 0x0f == 8 {
+            return Ok(());
+        }
+        let frame = [&[start[0], u8::try_from(length).unwrap_or(0)], payload.as_slice()].concat();
+        tls.get_mut().write_all(&frame)?;
+        tls.get_mut().flush()?;
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
