@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, value};
 use wardroom_model::name::HostNameError;
-use wardroom_model::{HostPattern, RuleRef};
+use wardroom_model::{AgentName, HostName, HostPattern, RuleRef};
 
 use crate::diagnose::PolicyErrors;
-use crate::network::Decision;
+use crate::network::{Decision, METHODS, RequestDecision, RequestLine};
 use crate::policy::Policy;
 
 /// What to permit.
@@ -18,8 +18,28 @@ pub struct Addition<'a> {
     pub host: &'a str,
     /// The port; 443 where it is not given.
     pub port: Option<u16>,
-    /// Any protocol over TCP, not TLS. Ports 22 and 80 are always so.
-    pub raw: bool,
+    /// What of a connection there.
+    pub what: What<'a>,
+    /// The programs that it is for; empty means all.
+    pub apps: &'a [String],
+}
+
+/// What of a connection is permitted.
+#[derive(Debug, Clone, Copy)]
+pub enum What<'a> {
+    /// TLS, whatever is in it; any protocol on ports 22 and 80, where nobody speaks TLS.
+    Connection,
+    /// Any protocol over TCP, not only TLS.
+    Raw,
+    /// TLS whose requests are looked at, and all permitted.
+    Inspected,
+    /// These requests inside TLS. An empty list means any.
+    Requests {
+        /// Methods.
+        methods: &'a [String],
+        /// Paths, with `*` and `**`.
+        paths: &'a [String],
+    },
 }
 
 /// Why a text was not changed.
@@ -46,7 +66,7 @@ pub enum EditError {
     #[error("an address needs its port: --port 443")]
     NoPort,
     /// The text is laid out in a way that an edit would destroy.
-    #[error("`network.allow` is written as a list in one line: add the rule by hand")]
+    #[error("the rules of `network` are written as a list in one line: add the rule by hand")]
     Layout,
 }
 
@@ -57,12 +77,7 @@ pub enum EditError {
 pub fn allow(file: &str, text: &str, addition: Addition<'_>) -> Result<String, EditError> {
     let policy = Policy::parse(file, text).map_err(EditError::Before)?;
     let rule = rule(&policy, addition)?;
-    // Every valid policy is valid TOML, and both crates read it with one parser.
-    let mut document: DocumentMut = text.parse().map_err(|_cause| EditError::Layout)?;
-    rules(&mut document)?.push(rule);
-    let edited = document.to_string();
-    Policy::parse(file, &edited).map_err(EditError::After)?;
-    Ok(edited)
+    add(file, text, "allow", rule)
 }
 
 /// [`allow`] for a host and perhaps a port.
@@ -70,32 +85,126 @@ pub fn allow(file: &str, text: &str, addition: Addition<'_>) -> Result<String, E
 /// # Errors
 /// As [`allow`].
 pub fn add_host(file: &str, text: &str, host: &str, port: Option<u16>) -> Result<String, EditError> {
-    allow(file, text, Addition { host, port, raw: false })
+    allow(file, text, Addition { host, port, what: What::Connection, apps: &[] })
+}
+
+/// Adds a `[[network.deny]]` rule to a policy's text: for a host or a wildcard, on all ports or on one.
+///
+/// # Errors
+/// As [`allow`].
+pub fn deny(file: &str, text: &str, host: &str, port: Option<u16>) -> Result<String, EditError> {
+    Policy::parse(file, text).map_err(EditError::Before)?;
+    let pattern = pattern(host)?;
+    let mut table = block();
+    table.insert("host", value(pattern.to_string()));
+    if let Some(port) = port {
+        table.insert("ports", value(Array::from_iter([i64::from(port)])));
+    }
+    add(file, text, "deny", table)
+}
+
+fn add(file: &str, text: &str, list: &str, rule: Table) -> Result<String, EditError> {
+    // Every valid policy is valid TOML, and both crates read it with one parser.
+    let mut document: DocumentMut = text.parse().map_err(|_cause| EditError::Layout)?;
+    rules(&mut document, list)?.push(rule);
+    let edited = document.to_string();
+    Policy::parse(file, &edited).map_err(EditError::After)?;
+    Ok(edited)
+}
+
+/// A table with a blank line before it.
+fn block() -> Table {
+    let mut table = Table::new();
+    table.decor_mut().set_prefix("\n");
+    table
+}
+
+fn pattern(host: &str) -> Result<HostPattern, EditError> {
+    HostPattern::parse(host).map_err(|why| EditError::Host { host: host.to_owned(), why })
 }
 
 fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
-    let mut table = Table::new();
-    table.decor_mut().set_prefix("\n");
+    let mut table = block();
     if let Ok(ip) = addition.host.parse::<IpAddr>() {
         let address = SocketAddr::new(ip, addition.port.ok_or(EditError::NoPort)?);
         already(&policy.network.decide_literal(address, None))?;
         table.insert("address", value(address.to_string()));
+        apps(&mut table, addition);
         return Ok(table);
     }
-    let host = addition.host.to_owned();
-    let pattern = HostPattern::parse(&host).map_err(|why| EditError::Host { host, why })?;
+    let pattern = pattern(addition.host)?;
     let port = addition.port.unwrap_or(443);
     if let HostPattern::Exact(name) = &pattern {
-        already(&policy.network.decide(name, port, None))?;
+        not_yet_permitted(policy, name, port, addition)?;
     }
     table.insert("host", value(pattern.to_string()));
-    if port != 443 || addition.raw {
+    let raw = matches!(addition.what, What::Raw)
+        || (matches!(addition.what, What::Connection) && (port == 22 || port == 80));
+    if port != 443 || raw {
         table.insert("ports", value(Array::from_iter([i64::from(port)])));
     }
-    if addition.raw || port == 22 || port == 80 {
+    if raw {
         table.insert("protocol", value("tcp"));
     }
+    match addition.what {
+        What::Connection | What::Raw => {}
+        What::Inspected => {
+            table.insert("inspect", value(true));
+        }
+        What::Requests { methods, paths } => {
+            texts(&mut table, "methods", methods);
+            texts(&mut table, "paths", paths);
+        }
+    }
+    apps(&mut table, addition);
+    if let (HostPattern::Exact(name), false) = (&pattern, raw) {
+        as_it_is_reached(&mut table, policy, name, port);
+    }
     Ok(table)
+}
+
+fn texts(table: &mut Table, key: &str, items: &[String]) {
+    if !items.is_empty() {
+        table.insert(key, value(items.iter().map(String::as_str).collect::<Array>()));
+    }
+}
+
+fn apps(table: &mut Table, addition: Addition<'_>) {
+    texts(table, "apps", addition.apps);
+}
+
+/// A further rule for a host leads to where the ones before it lead: they share their connections.
+fn as_it_is_reached(table: &mut Table, policy: &Policy, host: &HostName, port: u16) {
+    let Some(target) = policy.network.reached_by(host, port) else { return };
+    if let Some(pin) = target.pin() {
+        table.insert("address", value(pin.to_string()));
+    }
+    let networks: Vec<_> = target.networks().iter().map(ToString::to_string).collect();
+    texts(table, "networks", &networks);
+}
+
+fn not_yet_permitted(
+    policy: &Policy,
+    host: &HostName,
+    port: u16,
+    addition: Addition<'_>,
+) -> Result<(), EditError> {
+    let What::Requests { methods, paths } = addition.what else {
+        return already(&policy.network.decide(host, port, None));
+    };
+    let asked =
+        methods.iter().flat_map(|method| paths.iter().map(move |path| RequestLine::new(method, path)));
+    let decided = asked.map(|line| policy.network.decide_request(host, port, None, &line));
+    let permits: Option<Vec<_>> = decided
+        .map(|decision| match decision {
+            RequestDecision::Permit(permit) => permit.verdict().rule.clone(),
+            RequestDecision::Denial(_) => None,
+        })
+        .collect();
+    match permits.and_then(|rules| rules.into_iter().next()) {
+        Some(rule) => Err(EditError::Already(rule)),
+        None => Ok(()),
+    }
 }
 
 fn already(decision: &Decision) -> Result<(), EditError> {
@@ -108,8 +217,8 @@ fn already(decision: &Decision) -> Result<(), EditError> {
     }
 }
 
-/// The array of `[[network.allow]]`, made if there is none.
-fn rules(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, EditError> {
+/// The array of `[[network.allow]]` or `[[network.deny]]`, made if there is none.
+fn rules<'a>(document: &'a mut DocumentMut, list: &str) -> Result<&'a mut ArrayOfTables, EditError> {
     let network = document.entry("network").or_insert_with(|| {
         let mut table = Table::new();
         // No `[network]` line of its own: `[[network.allow]]` says it.
@@ -117,8 +226,41 @@ fn rules(document: &mut DocumentMut) -> Result<&mut ArrayOfTables, EditError> {
         Item::Table(table)
     });
     let network: &mut dyn TableLike = network.as_table_like_mut().ok_or(EditError::Layout)?;
-    let allow = network.entry("allow").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
-    allow.as_array_of_tables_mut().ok_or(EditError::Layout)
+    let rules = network.entry(list).or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    rules.as_array_of_tables_mut().ok_or(EditError::Layout)
+}
+
+/// The exact command that permits a connection, or one request of it. None where a rule cannot say just that: a path that
+/// servers read in more than one way, or that would be a pattern.
+#[must_use]
+pub fn allow_command(
+    agent: &AgentName,
+    host: &HostName,
+    port: u16,
+    line: Option<&RequestLine>,
+) -> Option<String> {
+    let port = if port == 443 { String::new() } else { format!(" --port {port}") };
+    let Some(line) = line else { return Some(format!("wardroom allow {agent} {host}{port}")) };
+    let sayable = is_exact(line) && METHODS.contains(&line.method());
+    sayable.then(|| {
+        format!(
+            "wardroom allow {agent} {host}{port} --method {} --path {}",
+            line.method(),
+            quoted(line.path())
+        )
+    })
+}
+
+/// Whether a rule can name exactly this path.
+#[must_use]
+pub fn is_exact(line: &RequestLine) -> bool {
+    !line.ambiguous() && !line.path().contains('*')
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%@:+,=".contains(&b);
+    if word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

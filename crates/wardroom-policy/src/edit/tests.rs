@@ -1,8 +1,8 @@
 use proptest::prelude::{prop_assert, proptest};
-use wardroom_model::HostName;
+use wardroom_model::{AgentName, HostName};
 
-use super::{Addition, EditError, allow};
-use crate::{Decision, Policy};
+use super::{Addition, EditError, What, add_host as add_host_rule, allow, allow_command, deny};
+use crate::{Decision, Policy, RequestLine};
 
 const TEXT: &str = "\
 # The scout.
@@ -20,7 +20,7 @@ retention = \"forever\"
 ";
 
 fn add(text: &str, host: &str, port: Option<u16>) -> Result<String, EditError> {
-    allow("scout.toml", text, Addition { host, port, raw: false })
+    add_host_rule("scout.toml", text, host, port)
 }
 
 #[test]
@@ -59,6 +59,53 @@ fn what_would_not_hold_is_not_written() {
     assert!(matches!(add(&denied, "b.net", None), Err(EditError::After(_))));
     let inline = "network = { allow = [{ host = \"a.net\" }] }\n[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n";
     assert!(matches!(add(inline, "b.net", None), Err(EditError::Layout)));
+}
+
+fn requests(text: &str, methods: &[&str], paths: &[&str]) -> Result<String, EditError> {
+    let list = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+    let (methods, paths) = (list(methods), list(paths));
+    let what = What::Requests { methods: &methods, paths: &paths };
+    allow("scout.toml", text, Addition { host: "b.net", port: None, what, apps: &[] })
+}
+
+#[test]
+fn requests_are_added_rule_by_rule_and_lead_where_the_host_leads() {
+    let first = requests(TEXT, &["GET"], &["/a", "/b/c%20d"]).unwrap();
+    let wanted = "[[network.allow]]\nhost = \"b.net\"\nmethods = [\"GET\"]\npaths = [\"/a\", \"/b/c%20d\"]\n";
+    assert!(first.contains(wanted), "{first}");
+    let both = requests(&first, &["POST"], &["/a"]).unwrap();
+    assert!(both.contains("methods = [\"POST\"]"), "{both}");
+    assert!(matches!(requests(&both, &["POST", "GET"], &["/a"]), Err(EditError::Already(_))));
+    assert!(matches!(requests(&both, &["POST"], &["/a/../%2f"]), Err(EditError::After(_))));
+    let pinned = TEXT.replace("\"a.net\" ", "\"b.net\"\nmethods = [\"PUT\"]\naddress = \"127.0.0.1:8443\" ");
+    let edited = requests(&pinned, &["GET"], &["/a"]).unwrap();
+    assert_eq!(edited.matches("address = \"127.0.0.1:8443\"").count(), 2, "{edited}");
+}
+
+#[test]
+fn a_denial_is_a_rule_of_its_own() {
+    let edited = deny("scout.toml", TEXT, "evil.net", None).unwrap();
+    assert!(edited.contains("\n[[network.deny]]\nhost = \"evil.net\"\n"), "{edited}");
+    let more = deny("scout.toml", &edited, "a.net", Some(22)).unwrap();
+    assert!(more.contains("host = \"a.net\"\nports = [22]\n"), "{more}");
+    assert!(matches!(deny("scout.toml", &more, "evil.net", None), Err(EditError::After(_))));
+    assert!(matches!(deny("scout.toml", TEXT, "a.net", None), Err(EditError::After(_))));
+}
+
+#[test]
+fn a_command_permits_one_request_and_nothing_more() {
+    let agent = AgentName::parse("scout").unwrap();
+    let host = HostName::parse("b.net").unwrap();
+    let command =
+        |method: &str, path: &str| allow_command(&agent, &host, 8443, Some(&RequestLine::new(method, path)));
+    let said = command("GET", "/a'b?q=secret").unwrap();
+    assert_eq!(said, "wardroom allow scout b.net --port 8443 --method GET --path '/a'\\''b'");
+    assert_eq!(allow_command(&agent, &host, 443, None).unwrap(), "wardroom allow scout b.net");
+    for (method, path) in
+        [("GET", "/a/**"), ("GET", "/*"), ("GET", "/a//b"), ("GET; rm", "/a"), ("GET", "/a%2fb")]
+    {
+        assert_eq!(command(method, path), None, "{method} {path}");
+    }
 }
 
 proptest! {

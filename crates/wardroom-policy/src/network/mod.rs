@@ -14,6 +14,8 @@ use wardroom_model::event::Program;
 use wardroom_model::{HostName, HostPattern, Outcome, Reason, RuleRef, Verdict};
 
 pub use path::PathPattern;
+pub(crate) use path::PatternError;
+pub(crate) use request::METHODS;
 pub use request::{RequestDecision, RequestLine, RequestPermit};
 pub use rule::{AllowRule, DenyRule, HostTarget, HttpRule, Target, TlsExpectation};
 
@@ -222,6 +224,16 @@ impl NetworkPolicy {
     #[must_use]
     pub fn deny(&self) -> &[DenyRule] {
         &self.rules.deny
+    }
+
+    /// How a host is reached by TLS on a port: what decides where its connections lead.
+    pub(crate) fn reached_by(&self, host: &HostName, port: u16) -> Option<&HostTarget> {
+        self.candidates(host).find_map(|rule| match &rule.target {
+            Target::Host(target) if target.tls != TlsExpectation::Raw && target.ports.contains(&port) => {
+                Some(target)
+            }
+            Target::Host(_) | Target::Literal(_) => None,
+        })
     }
 
     /// The rules that mean a name: those for exactly it first, then those for ever wider wildcards. Within one

@@ -119,6 +119,17 @@ pub struct PathPattern {
     parts: Vec<Part>,
 }
 
+/// Why a text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PatternError {
+    /// A `*` beside other characters.
+    Star,
+    /// It could never match; paths are compared in this spelling.
+    Spelling(String),
+    /// It could never match: no canonical path is like this.
+    Ambiguous,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     One,
@@ -127,15 +138,19 @@ enum Part {
 }
 
 impl PathPattern {
-    /// Makes a pattern of a path that the parser has checked.
-    pub(crate) fn new(text: &str) -> Self {
-        let part = |part: &str| match part {
-            "*" => Part::One,
-            "**" => Part::Any,
-            literal => Part::Literal(spelled(literal)),
-        };
-        let parts = text.strip_prefix('/').unwrap_or(text).split('/').map(part).collect();
-        Self { text: text.to_owned(), parts }
+    /// Reads a pattern. Escapes are written as canonical paths have them, and what is not ASCII as it is.
+    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+        let parts: Vec<Part> = text.strip_prefix('/').unwrap_or(text).split('/').map(part).collect();
+        if parts.iter().any(|part| matches!(part, Part::Literal(literal) if literal.contains('*'))) {
+            return Err(PatternError::Star);
+        }
+        let pattern = Self { text: text.to_owned(), parts };
+        let spelling = encoded(text);
+        match canonical(&spelling) {
+            Some(canonical) if canonical == spelling => Ok(pattern),
+            Some(canonical) => Err(PatternError::Spelling(canonical)),
+            None => Err(PatternError::Ambiguous),
+        }
     }
 
     /// Whether a canonical path is one of the pattern's.
@@ -197,15 +212,23 @@ fn covers<T>(parts: &[Part], items: &[T], fits: impl Fn(&Part, &T) -> bool) -> b
     }
 }
 
-/// A literal part as canonical paths spell it.
-fn spelled(literal: &str) -> String {
-    let mut spelled = String::with_capacity(literal.len());
-    for byte in literal.bytes() {
+fn part(text: &str) -> Part {
+    match text {
+        "*" => Part::One,
+        "**" => Part::Any,
+        literal => Part::Literal(encoded(literal)),
+    }
+}
+
+/// A text with what is not ASCII in escapes, as canonical paths have it.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
         if byte.is_ascii() {
-            spelled.push(char::from(byte));
+            out.push(char::from(byte));
         } else {
-            spelled.push_str(&format!("%{byte:02X}"));
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
-    spelled
+    out
 }

@@ -9,6 +9,9 @@ use wardroom_model::{Captured, HostName, Reason, Verdict};
 use super::rule::HttpRule;
 use super::{AllowRule, NetworkPolicy, Target, TlsExpectation, allowed, path, refused};
 
+/// The methods that a rule can name: RFC 9110, 9.3, without CONNECT and TRACE, which no rule can permit; PATCH is RFC 5789.
+pub(crate) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// The first line of a request: its method, and what it asks for in the one spelling that is matched, sent on and recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestLine {

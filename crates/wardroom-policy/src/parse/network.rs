@@ -9,7 +9,8 @@ use super::table::Table;
 use super::{Source, conflicts, hosts};
 use crate::diagnose::{At, Diagnostic, Report, Span};
 use crate::network::{
-    AllowRule, DenyRule, HostTarget, HttpRule, NetworkPolicy, PathPattern, Target, TlsExpectation,
+    AllowRule, DenyRule, HostTarget, HttpRule, METHODS, NetworkPolicy, PathPattern, PatternError, Target,
+    TlsExpectation,
 };
 
 /// A rule and where its parts stand, for saying how it conflicts with another.
@@ -254,27 +255,26 @@ fn check_method(method: &At<String>, report: &mut Report) {
 
 /// A path of requests, with `*` and `**`.
 pub(crate) fn path(path: &At<String>, report: &mut Report) -> Option<PathPattern> {
-    let below = path.value.strip_prefix('/');
-    let dots = |rest: &str| rest.split('/').any(|part| part == "." || part == "..");
-    let odd = below.is_none_or(|rest| {
-        dots(rest) || rest.contains("//") || rest.contains(['?', '#', '\\', '%', ' ', ';'])
-    });
-    if odd {
-        let title = format!("{:?} is no path of requests", path.value);
-        let help =
-            "start with `/`; no query, no escapes; `*` is one part, `**` any number, as \"/repos/acme/**\"";
-        report.push(Diagnostic::new(title, path.span.clone(), "could never match").help(help));
-        return None;
+    match PathPattern::parse(&path.value) {
+        Ok(pattern) => Some(pattern),
+        Err(PatternError::Star) => {
+            let title = format!("{:?} has a `*` within a part", path.value);
+            let help = "a part is `*`, `**` or a text without `*`";
+            report
+                .push(Diagnostic::new(title, path.span.clone(), "a `*` stands for a whole part").help(help));
+            None
+        }
+        Err(PatternError::Spelling(canonical)) => {
+            let title = format!("{:?} is not how paths are compared", path.value);
+            let help = format!("did you mean {canonical:?}?");
+            report.push(Diagnostic::new(title, path.span.clone(), "could never match").help(help));
+            None
+        }
+        Err(PatternError::Ambiguous) => {
+            let title = format!("{:?} is no path of requests", path.value);
+            let help = "start with `/`; no query; `*` is one part, `**` any number, as \"/repos/acme/**\"";
+            report.push(Diagnostic::new(title, path.span.clone(), "could never match").help(help));
+            None
+        }
     }
-    let stars = path.value.split('/').any(|part| part.contains('*') && part != "*" && part != "**");
-    if stars {
-        let title = format!("{:?} has a `*` within a part", path.value);
-        let help = "a part is `*`, `**` or a text without `*`";
-        report.push(Diagnostic::new(title, path.span.clone(), "a `*` stands for a whole part").help(help));
-        return None;
-    }
-    Some(PathPattern::new(&path.value))
 }
-
-/// RFC 9110, 9.3, without CONNECT and TRACE, which no rule can permit; PATCH is RFC 5789.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];

@@ -171,7 +171,7 @@ fn rules_that_can_never_match_are_mistakes() {
         ("[[network.allow]]\nhost = \"a.net\"\nports = [22]\n", "", "port 22 carries no TLS"),
         ("[[network.allow]]\nhost = \"a.net\"\nprotocol = \"tcp\"\n", "", "needs `ports`"),
         ("[[network.allow]]\nhost = \"a.net\"\napps = [\"/tmp/x\"]\n", "", "could be any program"),
-        ("[[network.allow]]\nhost = \"a.net\"\npaths = [\"/a/../b\"]\n", "", "is no path of requests"),
+        ("[[network.allow]]\nhost = \"a.net\"\npaths = [\"/a/../b\"]\n", "", "did you mean \"/b\"?"),
         ("[[network.allow]]\nhost = \"a.net\"\nmethods = [\"get\"]\n", "", "unknown method"),
         (deny, deny, "denied twice"),
     ];
