@@ -241,8 +241,7 @@ pub fn allow_command(
 ) -> Option<String> {
     let port = if port == 443 { String::new() } else { format!(" --port {port}") };
     let Some(line) = line else { return Some(format!("wardroom allow {agent} {host}{port}")) };
-    let sayable = is_exact(line) && METHODS.contains(&line.method());
-    sayable.then(|| {
+    is_sayable(line).then(|| {
         format!(
             "wardroom allow {agent} {host}{port} --method {} --path {}",
             line.method(),
@@ -251,10 +250,17 @@ pub fn allow_command(
     })
 }
 
-/// Whether a rule can name exactly this path.
+/// Whether a rule can permit exactly this request and no other.
 #[must_use]
-pub fn is_exact(line: &RequestLine) -> bool {
-    !line.ambiguous() && !line.path().contains('*')
+pub fn is_sayable(line: &RequestLine) -> bool {
+    METHODS.contains(&line.method()) && !line.ambiguous() && !line.path().contains('*')
+}
+
+/// The domain that belongs to one owner, as the public suffix list has it: `example.co.uk` for `a.b.example.co.uk`. The
+/// whole name where there is none.
+#[must_use]
+pub fn domain_of(host: &HostName) -> &str {
+    psl::domain_str(host.as_str()).unwrap_or_else(|| host.as_str())
 }
 
 /// A word as a shell takes it.

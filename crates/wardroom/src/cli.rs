@@ -36,8 +36,11 @@ pub(crate) enum Command {
     Log(Log),
     /// Say what the policy answers for a host, an address or a path, and which rule makes it so.
     Why(Why),
-    /// Permit one more host, keeping the policy file's comments and layout.
+    /// Permit one more host or request, keeping the policy file's comments and layout; without a host, go through what was
+    /// refused.
     Allow(Allow),
+    /// Run an agent in its cell, then go through what was refused to it. Nothing is permitted but what you confirm.
+    Learn(Learn),
     /// Prove the containment on this machine: attempts as the agent, each with its positive control.
     Verify(Verify),
     /// Verify or export the tamper-evident record itself.
@@ -172,8 +175,11 @@ pub(crate) struct Log {
 pub(crate) struct Why {
     /// The agent.
     pub(crate) name: String,
-    /// A host (`api.example.com`, `api.example.com:22`), an address, or a path.
+    /// A host (`api.example.com`, `api.example.com:22`), a URL, an address, or a path.
     pub(crate) subject: String,
+    /// For a URL: the method of the request.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: String,
 }
 
 /// `allow`.
@@ -181,14 +187,39 @@ pub(crate) struct Why {
 pub(crate) struct Allow {
     /// The agent.
     pub(crate) name: String,
-    /// The host, or `*.` and a host for everything below it.
-    pub(crate) host: String,
+    /// The host, or `*.` and a host for everything below it; when left out, what was refused so far is asked about.
+    pub(crate) host: Option<String>,
     /// A port other than 443.
-    #[arg(long)]
+    #[arg(long, requires = "host")]
     pub(crate) port: Option<u16>,
     /// Any protocol over TCP, not only TLS.
-    #[arg(long)]
+    #[arg(long, requires = "host", conflicts_with_all = ["method", "path", "inspect"])]
     pub(crate) raw: bool,
+    /// Only requests with this method; may stand several times.
+    #[arg(long, value_name = "METHOD", requires = "host")]
+    pub(crate) method: Vec<String>,
+    /// Only requests for this path; `*` is one part, `**` any number. May stand several times.
+    #[arg(long, value_name = "PATH", requires = "host")]
+    pub(crate) path: Vec<String>,
+    /// Every request, but looked at and on record.
+    #[arg(long, requires = "host", conflicts_with_all = ["method", "path"])]
+    pub(crate) inspect: bool,
+    /// Without a host: only what was refused since then, as for `log`.
+    #[arg(long, value_name = "WHEN", conflicts_with = "host")]
+    pub(crate) since: Option<String>,
+    /// Without a host: list what was refused, one JSON object a line, and ask nothing.
+    #[arg(long, conflicts_with = "host")]
+    pub(crate) json: bool,
+}
+
+/// `learn`.
+#[derive(Debug, Args)]
+pub(crate) struct Learn {
+    /// The agent.
+    pub(crate) name: String,
+    /// What to run instead of the policy's command.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<std::ffi::OsString>,
 }
 
 /// `verify`.

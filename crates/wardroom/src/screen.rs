@@ -14,6 +14,13 @@ pub(crate) fn talk(line: &str) {
     if writeln!(io::stderr().lock(), "{line}").is_err() {}
 }
 
+/// Writes a question to stderr; the answer stands behind it in the same line.
+pub(crate) fn prompt(question: &str) {
+    let mut out = io::stderr().lock();
+    // When stderr is closed, nobody reads the question, and no answer comes.
+    if write!(out, "{question}").and_then(|()| out.flush()).is_err() {}
+}
+
 /// Whether data is read by a person.
 pub(crate) fn is_for_people() -> bool {
     io::stdout().is_terminal()

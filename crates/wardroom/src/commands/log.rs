@@ -60,7 +60,7 @@ fn query(asked: &cli::Log) -> Result<Query, Failure> {
 }
 
 /// A time, or a duration back from now.
-fn when(text: &str) -> Result<u64, Failure> {
+pub(super) fn when(text: &str) -> Result<u64, Failure> {
     let back = text.parse::<Span>().ok().and_then(|span| clock::now().checked_sub(span_of_hours(span)?).ok());
     let local = || {
         text.parse::<jiff::civil::DateTime>()

@@ -1,6 +1,8 @@
 //! The operator's commands, one file a family.
 
+mod edited;
 mod exec;
+mod learn;
 pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
@@ -31,6 +33,7 @@ pub(crate) fn perform(cli: Cli) -> Done {
         Command::Check(asked) => policy::check(&places()?, &asked),
         Command::Why(asked) => policy::why(&places()?, &asked),
         Command::Allow(asked) => policy::allow(&places()?, &asked),
+        Command::Learn(asked) => learn::learn(&places()?, &asked),
         Command::Run(asked) => run::run(&places()?, &asked),
         Command::Exec(asked) => exec::exec(&places()?, &asked),
         Command::Ps(asked) => exec::ps(&places()?, &asked),

@@ -1,6 +1,6 @@
 //! `new`, `check`, `why` and `allow`: the policy file, from its first line to its last edit.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use rustix::process::geteuid;
 use wardroom_model::Outcome;
 use wardroom_model::exit::Exit;
 use wardroom_policy::Policy;
-use wardroom_policy::edit::{self, Addition};
+use wardroom_policy::edit::{self, Addition, What};
 use wardroom_policy::templates::{TEMPLATES, template_at};
 
-use super::agent_name;
+use super::{agent_name, edited, learn};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper::{known_agents, policy_file};
@@ -137,39 +137,21 @@ pub(super) fn why(places: &Places, asked: &cli::Why) -> Done {
     Ok(if answer.verdict().outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
 }
 
-/// Permits one more host: the file keeps its comments and layout, and the change is shown.
+/// Permits one more host or request: the file keeps its comments and layout, and the change is shown.
 pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
+    let Some(host) = &asked.host else { return learn::review(places, asked) };
     let name = agent_name(&asked.name)?;
-    let file = places.agent(&name).policy;
-    let before = load(&file)?;
-    let addition = Addition { host: &asked.host, port: asked.port, raw: asked.raw };
+    let before = load(&places.agent(&name).policy)?;
+    let what = match (asked.raw, asked.inspect) {
+        (true, _) => What::Raw,
+        (false, true) => What::Inspected,
+        (false, false) if asked.method.is_empty() && asked.path.is_empty() => What::Connection,
+        (false, false) => What::Requests { methods: &asked.method, paths: &asked.path },
+    };
+    let addition = Addition { host, port: asked.port, what, apps: &[] };
     let text = edit::allow(&before.shown(), &before.text, addition).or_exit(Exit::Policy)?;
-    replace(&file, &text)
-        .with_context(|| format!("cannot write {}", file.display()))
-        .or_exit(Exit::Policy)?;
-    show_added(&before.text, &text);
-    screen::talk(&format!(
-        "{} now permits {}; a running {name} has it within a second",
-        file.display(),
-        asked.host
-    ));
+    edited::replace(&before, &text)?;
+    edited::show(&before, &text);
+    screen::talk(&format!("{} is changed; a running {name} has it within a second", before.shown()));
     Ok(0)
-}
-
-/// Shows the lines that an edit added: those between what both texts begin and end with.
-fn show_added(before: &str, after: &str) {
-    let shared = before.lines().zip(after.lines()).take_while(|(a, b)| a == b).count();
-    let added = after.lines().count() - before.lines().count().min(after.lines().count());
-    for line in after.lines().skip(shared).take(added) {
-        screen::data(&format!("+ {line}"));
-    }
-}
-
-/// Replaces a file whole: a reader sees the old text or the new one, never half.
-fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
-    let beside = file.with_extension("toml.new");
-    fs::write(&beside, text)?;
-    fs::set_permissions(&beside, fs::metadata(file)?.permissions())?;
-    fs::rename(&beside, file)?;
-    Ok(())
 }

@@ -18,12 +18,20 @@ use crate::screen;
 
 /// Runs an agent until its command ends, and returns the command's exit status.
 pub(super) fn run(places: &Places, asked: &cli::Run) -> Done {
-    let source = match &asked.name {
-        Some(name) => policy::load(&places.agent(&agent_name(name)?).policy)?,
-        None => here(places, asked)?,
-    };
+    match &asked.name {
+        Some(name) => agent(places, &agent_name(name)?, &asked.command),
+        None => with(places, here(places, asked)?, &asked.command),
+    }
+}
+
+/// Runs an agent by its policy file.
+pub(super) fn agent(places: &Places, name: &AgentName, command: &[OsString]) -> Done {
+    with(places, policy::load(&places.agent(name).policy)?, command)
+}
+
+fn with(places: &Places, source: policy::Source, command: &[OsString]) -> Done {
     let request = RunRequest {
-        command: words(&asked.command),
+        command: words(command),
         mounts: Vec::new(),
         streams: Streams::Operator,
         action: command_line(),

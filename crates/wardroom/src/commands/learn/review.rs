@@ -1,0 +1,192 @@
+//! The dialogue: one thing at a time, then the edit as a diff, then a last question. Nothing is permitted before that.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use super::answer::{self, Answer};
+use super::declined::Declined;
+use super::shown;
+use super::wanted::{Asked, Item, Thing};
+use crate::commands::edited;
+use crate::commands::policy::Source;
+use crate::failure::{Failure, OrExit};
+use crate::screen;
+use wardroom_model::exit::Exit;
+use wardroom_policy::EditError;
+
+/// Things that are asked about at once at most. Who has answered these runs it again for the rest.
+const AT_ONCE: usize = 50;
+
+/// Whether somebody is there to answer.
+pub(super) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks about each thing, and writes what was answered once it has been shown and confirmed.
+pub(super) fn review(source: &Source, items: Vec<Item>, mut declined: Declined) -> Result<(), Failure> {
+    let mut edit =
+        Edit { file: source.shown(), text: source.text.clone(), declined: &mut declined, changed: false };
+    let all = items.len();
+    screen::talk("Nothing is permitted before you confirm it at the end.");
+    let mut more = items.into_iter();
+    for (index, item) in more.by_ref().take(AT_ONCE).enumerate() {
+        screen::talk(&format!("\n{} of {all}: {}", index + 1, shown::title(&item)));
+        if about(&item, &mut edit)? == Next::Quit {
+            break;
+        }
+    }
+    let (text, answered) = (edit.text, edit.changed);
+    if all > AT_ONCE {
+        screen::talk(&format!("{} more can be asked about: run this again.", all - AT_ONCE));
+    }
+    if text != source.text {
+        screen::talk("");
+        edited::show(source, &text);
+        if !confirmed(&format!("Write this into {}? [y/N] ", source.shown()))? {
+            screen::talk("Nothing was written.");
+            return Ok(());
+        }
+        edited::replace(source, &text)?;
+        screen::talk("Written; where the agent runs, it is in force within a second.");
+    } else if !answered {
+        screen::talk("Nothing was changed.");
+    }
+    if answered { declined.save() } else { Ok(()) }
+}
+
+/// What has been answered so far.
+#[derive(Debug)]
+struct Edit<'a> {
+    file: String,
+    text: String,
+    declined: &'a mut Declined,
+    /// Whether `declined` has grown.
+    changed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    Quit,
+}
+
+/// Asks about one thing until there is an answer that holds.
+fn about(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
+    screen::talk(&format!("  {}", shown::when(&item.seen)));
+    for part in shown::parts(item) {
+        screen::talk(&format!("    {part}"));
+    }
+    loop {
+        let answer = choose(&Answer::choices(&item.thing))?;
+        match (answer, &item.thing) {
+            (Answer::Quit, _) => return Ok(Next::Quit),
+            (Answer::Later, _) => return Ok(Next::Go),
+            (Answer::OneByOne, Thing::Domain(_)) => return each_name(item, edit),
+            (Answer::OneByOne, _) => return each_request(item, edit),
+            _ => {}
+        }
+        let done = match answer::edit(&edit.file, &edit.text, item, answer) {
+            Some(edited) => edit.take(edited),
+            None => edit.decline(item),
+        };
+        if done {
+            return Ok(Next::Go);
+        }
+    }
+}
+
+/// Asks until the answer is one of the choices. Enter alone is `later`, and the end of input ends the asking.
+fn choose(choices: &[(char, Answer, &'static str)]) -> Result<Answer, Failure> {
+    for (letter, _, does) in choices {
+        screen::talk(&format!("  [{letter}] {does}"));
+    }
+    loop {
+        let Some(word) = asked("? ")? else { return Ok(Answer::Quit) };
+        if word.is_empty() {
+            return Ok(Answer::Later);
+        }
+        let found = choices.iter().find(|(letter, _, _)| word.eq_ignore_ascii_case(&letter.to_string()));
+        match found {
+            Some((_, answer, _)) => return Ok(*answer),
+            None => screen::talk("  One of these letters, please; Enter alone is `later`."),
+        }
+    }
+}
+
+impl Edit<'_> {
+    /// Remembers that something is refused for good, which no rule says.
+    fn decline(&mut self, item: &Item) -> bool {
+        self.declined.add(item);
+        self.changed = true;
+        true
+    }
+
+    /// Takes an edit over, or says why it cannot be made.
+    fn take(&mut self, edited: Result<String, EditError>) -> bool {
+        match edited {
+            Ok(text) => {
+                self.text = text;
+                true
+            }
+            Err(error) => {
+                screen::talk(&format!("  That cannot be written: {}", explained(&error)));
+                false
+            }
+        }
+    }
+}
+
+/// An error with what is behind it, in one line.
+fn explained(error: &EditError) -> String {
+    match error {
+        EditError::Before(errors) | EditError::After(errors) => format!("{error}: {errors}"),
+        EditError::Already(_) | EditError::Host { .. } | EditError::NoPort | EditError::Layout => {
+            error.to_string()
+        }
+    }
+}
+
+fn each_name(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
+    for name in &item.names {
+        let mut one = Item::new(Thing::Name(name.clone()));
+        one.seen = item.seen.clone();
+        screen::talk(&format!("\n{} (of {})", shown::title(&one), shown::title(item)));
+        if about(&one, edit)? == Next::Quit {
+            return Ok(Next::Quit);
+        }
+    }
+    Ok(Next::Go)
+}
+
+/// Asks about each request, and makes rules of those that are allowed.
+fn each_request(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
+    let mut allowed: Vec<&Asked> = Vec::new();
+    let mut next = Next::Go;
+    for (request, seen) in &item.requests {
+        let (method, path) = request;
+        screen::talk(&format!("\n  {method} {}\n    {}", shown::short(path), shown::when(seen)));
+        match asked("  [a] allow exactly this, [l] later, [q] quit? ")?.as_deref() {
+            Some("a" | "A") => allowed.push(request),
+            Some("q" | "Q") | None => {
+                next = Next::Quit;
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(edited) = answer::as_seen(&edit.file, &edit.text, item, &allowed) {
+        edit.take(edited);
+    }
+    Ok(next)
+}
+
+/// One line of the operator's; `None` at the end of input.
+fn asked(question: &str) -> Result<Option<String>, Failure> {
+    screen::prompt(question);
+    let mut line = String::new();
+    let read = io::stdin().lock().read_line(&mut line).or_exit(Exit::Usage)?;
+    Ok((read > 0).then(|| line.trim().to_owned()))
+}
+
+fn confirmed(question: &str) -> Result<bool, Failure> {
+    Ok(asked(question)?.is_some_and(|word| ["y", "yes"].contains(&word.to_lowercase().as_str())))
+}
