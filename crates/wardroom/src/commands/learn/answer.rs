@@ -35,35 +35,39 @@ impl Answer {
     pub(super) fn choices(thing: &Thing) -> Vec<(char, Self, &'static str)> {
         let mut choices = match thing {
             Thing::Requests(..) => vec![
-                ('s', Self::AsSeen, "allow these methods and paths, as seen"),
-                ('o', Self::OneByOne, "go through them one by one"),
-                ('n', Self::Never, "never: do not ask about them again"),
+                ('s', Self::AsSeen, "allow these methods and paths as seen"),
+                ('o', Self::OneByOne, "one by one"),
+                ('n', Self::Never, "never, and do not ask again"),
+            ],
+            Thing::Port(_, 22 | 80) => vec![
+                ('a', Self::Allow, "allow this port, any protocol"),
+                ('n', Self::Never, "never: deny this port"),
             ],
             Thing::Port(..) => vec![
-                ('a', Self::Allow, "allow this port, by TLS (22 and 80: any protocol)"),
-                ('t', Self::Raw, "allow this port with any protocol over TCP"),
-                ('n', Self::Never, "never: a rule denies this port"),
+                ('a', Self::Allow, "allow this port, TLS"),
+                ('t', Self::Raw, "allow this port, any protocol"),
+                ('n', Self::Never, "never: deny this port"),
             ],
             Thing::Program(..) => vec![
-                ('a', Self::Allow, "allow it to this program as well"),
-                ('n', Self::Never, "never: do not ask about it again"),
+                ('a', Self::Allow, "allow it to this program too"),
+                ('n', Self::Never, "never, and do not ask again"),
             ],
             Thing::Address(_) => vec![
-                ('a', Self::Allow, "allow exactly this address and port, with any protocol over TCP"),
-                ('n', Self::Never, "never: do not ask about it again"),
+                ('a', Self::Allow, "allow exactly this address and port, any protocol"),
+                ('n', Self::Never, "never, and do not ask again"),
             ],
             Thing::Name(_) => vec![
-                ('a', Self::Allow, "allow exactly this host, by TLS on port 443"),
-                ('i', Self::Inspect, "allow it, and look at every request"),
-                ('n', Self::Never, "never: a rule denies this host"),
+                ('a', Self::Allow, "allow exactly this host, TLS on port 443"),
+                ('i', Self::Inspect, "allow, and look at each request"),
+                ('n', Self::Never, "never: deny this host"),
             ],
             Thing::Domain(_) => vec![
-                ('o', Self::OneByOne, "go through them one by one"),
-                ('n', Self::Never, "never: rules deny this domain and everything below it"),
+                ('o', Self::OneByOne, "one by one"),
+                ('n', Self::Never, "never: deny the domain and all below it"),
             ],
         };
-        choices.push(('l', Self::Later, "later: ask again next time"));
-        choices.push(('q', Self::Quit, "quit; what is not answered is asked again next time"));
+        choices.push(('l', Self::Later, "later"));
+        choices.push(('q', Self::Quit, "quit asking"));
         choices
     }
 }

@@ -113,3 +113,6 @@ impl Found {
         review::review(&self.source, self.items, self.declined)
     }
 }
+
+#[cfg(test)]
+mod tests;

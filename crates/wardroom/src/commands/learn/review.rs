@@ -96,11 +96,12 @@ fn about(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
 
 /// Asks until the answer is one of the choices. Enter alone is `later`, and the end of input ends the asking.
 fn choose(choices: &[(char, Answer, &'static str)]) -> Result<Answer, Failure> {
-    for (letter, _, does) in choices {
-        screen::talk(&format!("  [{letter}] {does}"));
+    let menu: Vec<_> = choices.iter().map(|(letter, _, does)| format!("  [{letter}] {does}")).collect();
+    for line in wrapped(&menu, screen::width()) {
+        screen::talk(&line);
     }
     loop {
-        let Some(word) = asked("? ")? else { return Ok(Answer::Quit) };
+        let Some(word) = asked("  ? ")? else { return Ok(Answer::Quit) };
         if word.is_empty() {
             return Ok(Answer::Later);
         }
@@ -110,6 +111,18 @@ fn choose(choices: &[(char, Answer, &'static str)]) -> Result<Answer, Failure> {
             None => screen::talk("  One of these letters, please; Enter alone is `later`."),
         }
     }
+}
+
+/// As many choices in a line as fit.
+fn wrapped(items: &[String], width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.len() + item.len() <= width => line.push_str(item),
+            Some(_) | None => lines.push(item.clone()),
+        }
+    }
+    lines
 }
 
 impl Edit<'_> {
@@ -146,9 +159,9 @@ fn explained(error: &EditError) -> String {
 }
 
 fn each_name(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
-    for name in &item.names {
+    for (name, seen) in &item.names {
         let mut one = Item::new(Thing::Name(name.clone()));
-        one.seen = item.seen.clone();
+        one.seen = seen.clone();
         screen::talk(&format!("\n{} (of {})", shown::title(&one), shown::title(item)));
         if about(&one, edit)? == Next::Quit {
             return Ok(Next::Quit);

@@ -8,6 +8,7 @@ const PROGRAMS: usize = 4;
 /// How often, by whom, first and last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// 0 where only questions were seen that go with another one.
     pub(super) count: u64,
     /// Escaped, as they are shown.
     pub(super) programs: BTreeSet<String>,
@@ -24,7 +25,7 @@ impl Seen {
 
     /// Takes more sightings of the same into account.
     pub(super) fn and(&mut self, more: &Self) {
-        self.first = if self.count == 0 { more.first } else { self.first.min(more.first) };
+        self.first = if self.first == 0 { more.first } else { self.first.min(more.first) };
         self.last = self.last.max(more.last);
         self.count = self.count.saturating_add(more.count);
         self.others |= more.others;

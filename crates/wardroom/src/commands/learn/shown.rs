@@ -6,7 +6,7 @@ use wardroom_policy::{RequestLine, allow_command};
 
 use super::super::log::local_time;
 use super::seen::Seen;
-use super::wanted::{Item, Thing};
+use super::wanted::{Item, MOST_NAMES, Thing};
 
 /// Requests or names of one thing that are listed on screen; the rest is counted, and an edit shows every one.
 const LISTED: usize = 10;
@@ -18,8 +18,8 @@ pub(super) fn title(item: &Item) -> String {
     match &item.thing {
         Thing::Requests(host, port) => {
             let kinds = item.requests.len();
-            let requests = if kinds == 1 { "a request" } else { "requests" };
-            format!("{requests} to {host}{}, which is permitted for others", port_shown(*port))
+            let requests = if kinds == 1 { "a request".to_owned() } else { format!("{kinds} requests") };
+            format!("{requests} to {host}{}, which is permitted for other ones", port_shown(*port))
         }
         Thing::Port(host, port) => format!("port {port} of {host}"),
         Thing::Program(host, port, program) => {
@@ -27,7 +27,10 @@ pub(super) fn title(item: &Item) -> String {
         }
         Thing::Address(address) => format!("the address {address}, without a name"),
         Thing::Name(host) => format!("the host {host}"),
-        Thing::Domain(domain) => format!("{} hosts below {domain}", item.names.len()),
+        Thing::Domain(domain) => {
+            let more = if item.names.len() < MOST_NAMES { "" } else { " and more" };
+            format!("{}{more} hosts below {domain}", item.names.len())
+        }
     }
 }
 
@@ -38,14 +41,15 @@ fn port_shown(port: u16) -> String {
 /// How often, by which program, first and last.
 pub(super) fn when(seen: &Seen) -> String {
     let second = |wall| local_time(wall).split('.').next().unwrap_or_default().to_owned();
+    let (first, last) = (second(seen.first), second(seen.last));
     let times = match seen.count {
-        1 => "once".to_owned(),
+        0 | 1 => "once".to_owned(),
         count => format!("{count} times"),
     };
-    if seen.count == 1 {
-        return format!("{times}, by {}, {}", seen.by(), second(seen.first));
+    if first == last {
+        return format!("{times}, by {}, {first}", seen.by());
     }
-    format!("{times}, by {}, first {}, last {}", seen.by(), second(seen.first), second(seen.last))
+    format!("{times}, by {}, first {first}, last {last}", seen.by())
 }
 
 /// Its parts, a line each.
@@ -54,9 +58,8 @@ pub(super) fn parts(item: &Item) -> Vec<String> {
         let times = if seen.count == 1 { String::new() } else { format!(" ({} times)", seen.count) };
         format!("{method} {}{times}", short(path))
     });
-    let names = item.names.iter().filter(|_| matches!(item.thing, Thing::Domain(_)));
-    let mut lines: Vec<String> =
-        requests.chain(names.map(|name| short(name.as_str()))).take(LISTED + 1).collect();
+    let names = item.names.iter().map(|(name, _)| name.to_string());
+    let mut lines: Vec<String> = requests.chain(names).take(LISTED + 1).collect();
     let all = item.requests.len() + item.names.len();
     if lines.len() > LISTED {
         lines.truncate(LISTED);
@@ -98,7 +101,7 @@ pub(super) fn json(agent: &AgentName, item: &Item) -> Value {
         json!({ "method": method, "path": path, "seen": times(seen), "command": command })
     });
     let requests: Vec<Value> = requests.collect();
-    let names: Vec<&str> = item.names.iter().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = item.names.iter().map(|(name, _)| name.as_str()).collect();
     json!({
         "kind": kind, "host": host, "port": port, "names": names, "requests": requests,
         "seen": times(&item.seen), "command": command,

@@ -19,8 +19,11 @@ use super::seen::Seen;
 /// The kinds of records that say what was refused, and who asks for names.
 pub(super) const KINDS: [Kind; 5] = [Kind::Name, Kind::Connection, Kind::Packet, Kind::Request, Kind::Socket];
 
-/// Things that are kept at most: some megabytes. Far more than anyone answers, and few enough for a policy.
+/// Things that are kept at most, of those that an agent can make up, and again of those about hosts that are permitted:
+/// some megabytes. Far more than anyone answers, and as many as a policy has rules.
 const MOST: usize = 4096;
+/// Names of one domain that are kept at most.
+pub(super) const MOST_NAMES: usize = 64;
 /// Requests of one host that are kept at most: as many as one rule can sensibly name.
 const MOST_REQUESTS: usize = 64;
 /// Names below one domain that are shown one by one.
@@ -30,6 +33,8 @@ const ONE_BY_ONE: usize = 8;
 const ASKED: u64 = 1_000_000_000;
 const RESOLVER_PORT: u16 = 53;
 const TCP: u8 = 6;
+/// The query for an IPv4 address (RFC 1035).
+const A: u16 = 1;
 
 /// Something that a rule could permit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,13 +66,17 @@ pub(super) struct Item {
     /// The programs of the rule that came nearest, for [`Thing::Requests`]: a rule beside it is for the same.
     pub(super) apps: Vec<String>,
     /// The names, for [`Thing::Domain`].
-    pub(super) names: Vec<HostName>,
+    pub(super) names: Vec<(HostName, Seen)>,
 }
 
 /// Everything that was refused.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     found: BTreeMap<Thing, Item>,
+    /// How many names are kept of each domain.
+    domains: BTreeMap<String, usize>,
+    /// How many things are kept: made up, and about permitted hosts.
+    kept: (usize, usize),
     /// Refusals that no rule could permit as they were, or that there was no room for.
     pub(super) left_out: u64,
     asking: Option<(String, u64)>,
@@ -89,7 +98,9 @@ impl Wanted {
             Event::Name(query) => {
                 let asking = self.asking.as_ref().filter(|(_, at)| wall.saturating_sub(*at) <= ASKED);
                 let by = asking.map(|(program, _)| program.clone());
-                self.name(&query.name.to_string(), Seen::times(query.count, wall, by), policy);
+                // One question of a program's is asked once an address family: the second is no second wish.
+                let count = if query.rtype == A { query.count } else { 0 };
+                self.name(&query.name.to_string(), Seen::times(count, wall, by), policy);
             }
             Event::Connection(connection) => self.connection(connection, wall, policy),
             Event::Packet(packet) if packet.protocol == TCP => {
@@ -118,8 +129,16 @@ impl Wanted {
             self.left_out += seen.count;
             return;
         };
-        if policy.may_resolve(&name).reason == Reason::NoRule {
-            self.add(Thing::Name(name), seen);
+        if policy.may_resolve(&name).reason != Reason::NoRule {
+            return;
+        }
+        let domain = domain_of(&name).to_owned();
+        let thing = Thing::Name(name);
+        let known = self.found.contains_key(&thing);
+        if !known && self.domains.get(&domain).is_some_and(|kept| *kept >= MOST_NAMES) {
+            self.add(Thing::Domain(domain), seen);
+        } else if self.add(thing, seen).is_some() && !known {
+            *self.domains.entry(domain).or_default() += 1;
         }
     }
 
@@ -193,9 +212,16 @@ impl Wanted {
     }
 
     fn add(&mut self, thing: Thing, seen: Seen) -> Option<&mut Item> {
-        if self.found.len() >= MOST && !self.found.contains_key(&thing) {
-            self.left_out += seen.count;
-            return None;
+        let kept = match thing {
+            Thing::Name(_) | Thing::Address(_) | Thing::Domain(_) => &mut self.kept.0,
+            Thing::Requests(..) | Thing::Port(..) | Thing::Program(..) => &mut self.kept.1,
+        };
+        if !self.found.contains_key(&thing) {
+            if *kept >= MOST {
+                self.left_out += seen.count;
+                return None;
+            }
+            *kept += 1;
         }
         let item = self.found.entry(thing.clone()).or_insert_with(|| Item::new(thing));
         item.seen.and(&seen);
@@ -205,14 +231,9 @@ impl Wanted {
     /// What there is to answer: requests and ports of hosts that are permitted first, then names; within each, what was
     /// wanted most, and of that the earliest.
     pub(super) fn items(self) -> Vec<Item> {
-        let mut domains: BTreeMap<String, usize> = BTreeMap::new();
-        for thing in self.found.keys() {
-            if let Thing::Name(name) = thing {
-                *domains.entry(domain_of(name).to_owned()).or_default() += 1;
-            }
-        }
         let mut items: BTreeMap<Thing, Item> = BTreeMap::new();
-        for (thing, item) in self.found {
+        let Self { found, domains, .. } = self;
+        for (thing, item) in found {
             let thing = match &thing {
                 Thing::Name(name)
                     if domains.get(domain_of(name)).is_some_and(|count| *count > ONE_BY_ONE) =>
@@ -237,11 +258,12 @@ impl Item {
 
     fn merge(&mut self, other: Self) {
         let Self { thing, seen, requests, apps, names: _ } = other;
+        let many = matches!(self.thing, Thing::Domain(_));
         self.seen.and(&seen);
         self.requests = requests;
         self.apps = apps;
-        if let Thing::Name(name) = thing {
-            self.names.push(name);
+        if let (Thing::Name(name), true) = (thing, many) {
+            self.names.push((name, seen));
         }
     }
 
