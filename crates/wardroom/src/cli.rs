@@ -192,24 +192,31 @@ pub(crate) struct Allow {
     /// A port other than 443.
     #[arg(long, requires = "host")]
     pub(crate) port: Option<u16>,
-    /// Any protocol over TCP, not only TLS.
-    #[arg(long, requires = "host", conflicts_with_all = ["method", "path", "inspect"])]
-    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) manner: Manner,
     /// Only requests with this method; may stand several times.
     #[arg(long, value_name = "METHOD", requires = "host")]
     pub(crate) method: Vec<String>,
     /// Only requests for this path; `*` is one part, `**` any number. May stand several times.
     #[arg(long, value_name = "PATH", requires = "host")]
     pub(crate) path: Vec<String>,
-    /// Every request, but looked at and on record.
-    #[arg(long, requires = "host", conflicts_with_all = ["method", "path"])]
-    pub(crate) inspect: bool,
     /// Without a host: only what was refused since then, as for `log`.
     #[arg(long, value_name = "WHEN", conflicts_with = "host")]
     pub(crate) since: Option<String>,
     /// Without a host: list what was refused, one JSON object a line, and ask nothing.
     #[arg(long, conflicts_with = "host")]
     pub(crate) json: bool,
+}
+
+/// How a host may be used.
+#[derive(Debug, Args)]
+pub(crate) struct Manner {
+    /// Any protocol over TCP, not only TLS.
+    #[arg(long, requires = "host", conflicts_with_all = ["method", "path", "inspect"])]
+    pub(crate) raw: bool,
+    /// Every request, but looked at and on record.
+    #[arg(long, requires = "host", conflicts_with_all = ["method", "path"])]
+    pub(crate) inspect: bool,
 }
 
 /// `learn`.

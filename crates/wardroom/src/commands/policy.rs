@@ -142,7 +142,7 @@ pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
     let Some(host) = &asked.host else { return learn::review(places, asked) };
     let name = agent_name(&asked.name)?;
     let before = load(&places.agent(&name).policy)?;
-    let what = match (asked.raw, asked.inspect) {
+    let what = match (asked.manner.raw, asked.manner.inspect) {
         (true, _) => What::Raw,
         (false, true) => What::Inspected,
         (false, false) if asked.method.is_empty() && asked.path.is_empty() => What::Connection,

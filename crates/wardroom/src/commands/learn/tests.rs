@@ -177,7 +177,9 @@ fn connections_become_ports_programs_and_addresses() {
                     "host = \"git.net\"\nports = [22]\nprotocol = \"tcp\"\napps = [\"/usr/bin/curl\"]\n"
                 }
                 Thing::Address(_) => "address = \"192.0.2.7:5432\"\n",
-                _ => "host = \"api.net\"\nports = [8443]\n",
+                Thing::Requests(..) | Thing::Port(..) | Thing::Name(_) | Thing::Domain(_) => {
+                    "host = \"api.net\"\nports = [8443]\n"
+                }
             },
         )
     }) {

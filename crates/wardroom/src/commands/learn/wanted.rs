@@ -100,12 +100,12 @@ impl Wanted {
                 let by = asking.map(|(program, _)| program.clone());
                 // One question of a program's is asked once an address family: the second is no second wish.
                 let count = if query.rtype == A { query.count } else { 0 };
-                self.name(&query.name.to_string(), Seen::times(count, wall, by), policy);
+                self.name(&query.name.to_string(), &Seen::times(count, wall, by), policy);
             }
             Event::Connection(connection) => self.connection(connection, wall, policy),
             Event::Packet(packet) if packet.protocol == TCP => {
                 let seen = Seen::times(packet.count, wall, packet.actor.as_ref().map(program));
-                self.address(packet.destination, packet.actor.as_ref(), seen, policy);
+                self.address(packet.destination, packet.actor.as_ref(), &seen, policy);
             }
             Event::Packet(packet) => self.left_out += packet.count,
             Event::Request(request) => self.request(request, wall, policy),
@@ -124,7 +124,7 @@ impl Wanted {
         }
     }
 
-    fn name(&mut self, name: &str, seen: Seen, policy: &NetworkPolicy) {
+    fn name(&mut self, name: &str, seen: &Seen, policy: &NetworkPolicy) {
         let Ok(name) = HostName::parse(name) else {
             self.left_out += seen.count;
             return;
@@ -151,7 +151,7 @@ impl Wanted {
         let seen = Seen::times(1, wall, actor.map(program));
         let port = connection.dialled.port();
         let Some(host) = &connection.host else {
-            return self.address(connection.dialled, actor, seen, policy);
+            return self.address(connection.dialled, actor, &seen, policy);
         };
         let Decision::Denial(now) = policy.decide(host, port, actor.map(|actor| &actor.program)) else {
             return;
@@ -167,10 +167,10 @@ impl Wanted {
                 return;
             }
         };
-        self.add(thing, seen);
+        self.add(thing, &seen);
     }
 
-    fn address(&mut self, to: SocketAddr, actor: Option<&Actor>, seen: Seen, policy: &NetworkPolicy) {
+    fn address(&mut self, to: SocketAddr, actor: Option<&Actor>, seen: &Seen, policy: &NetworkPolicy) {
         let Decision::Denial(now) = policy.decide_literal(to, actor.map(|actor| &actor.program)) else {
             return;
         };
@@ -201,7 +201,7 @@ impl Wanted {
         let seen = Seen::times(1, wall, actor.as_ref().map(program));
         let near = policy.allow().find(|rule| Some(rule.at()) == now.rule.as_ref());
         let apps = near.map(|rule| rule.apps().to_vec()).unwrap_or_default();
-        let Some(item) = self.add(Thing::Requests(host.clone(), *port), seen.clone()) else { return };
+        let Some(item) = self.add(Thing::Requests(host.clone(), *port), &seen) else { return };
         item.apps = apps;
         let asked = (line.method().to_owned(), line.path().to_owned());
         if item.requests.len() < MOST_REQUESTS || item.requests.contains_key(&asked) {
@@ -211,7 +211,7 @@ impl Wanted {
         }
     }
 
-    fn add(&mut self, thing: Thing, seen: Seen) -> Option<&mut Item> {
+    fn add(&mut self, thing: Thing, seen: &Seen) -> Option<&mut Item> {
         let kept = match thing {
             Thing::Name(_) | Thing::Address(_) | Thing::Domain(_) => &mut self.kept.0,
             Thing::Requests(..) | Thing::Port(..) | Thing::Program(..) => &mut self.kept.1,
@@ -224,7 +224,7 @@ impl Wanted {
             *kept += 1;
         }
         let item = self.found.entry(thing.clone()).or_insert_with(|| Item::new(thing));
-        item.seen.and(&seen);
+        item.seen.and(seen);
         Some(item)
     }
 
@@ -234,19 +234,21 @@ impl Wanted {
         let mut items: BTreeMap<Thing, Item> = BTreeMap::new();
         let Self { found, domains, .. } = self;
         for (thing, item) in found {
-            let thing = match &thing {
-                Thing::Name(name)
-                    if domains.get(domain_of(name)).is_some_and(|count| *count > ONE_BY_ONE) =>
-                {
-                    Thing::Domain(domain_of(name).to_owned())
-                }
-                other => other.clone(),
+            let crowd = match &thing {
+                Thing::Name(name) => Some(domain_of(name)),
+                Thing::Requests(..)
+                | Thing::Port(..)
+                | Thing::Program(..)
+                | Thing::Address(_)
+                | Thing::Domain(_) => None,
             };
+            let crowd = crowd.filter(|domain| domains.get(*domain).is_some_and(|count| *count > ONE_BY_ONE));
+            let thing = crowd.map_or_else(|| thing.clone(), |domain| Thing::Domain(domain.to_owned()));
             let whole = items.entry(thing.clone()).or_insert_with(|| Item::new(thing));
             whole.merge(item);
         }
         let mut items: Vec<_> = items.into_values().collect();
-        items.sort_by(|a, b| a.order().cmp(&b.order()));
+        items.sort_by_key(Item::order);
         items
     }
 }
