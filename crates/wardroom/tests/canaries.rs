@@ -35,6 +35,20 @@ fn who_opens_a_decoy_is_on_record_with_its_program() {
 }
 
 #[test]
+fn no_other_name_for_a_decoy_hides_who_opens_it() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "cd; ln .ssh/id_rsa hard; mv .aws/credentials moved; cat hard moved > /dev/null; \
+                exec 3< .kube; cat /proc/self/fd/3/config > /dev/null";
+    let said = stage.sh("scout", line);
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = files(&stage);
+    for path in [KEY, "/home/agent/.aws/credentials", "/home/agent/.kube/config"] {
+        assert!(log.contains(&format!("{path} (a canary")), "{path} is missing in {log}");
+    }
+}
+
+#[test]
 fn a_decoy_alarms_again_once_it_is_closed() {
     let stage = Stage::new();
     stage.agent("scout", "");
