@@ -24,8 +24,9 @@ pub(super) const WINDOW_OUT_ALL: u32 = 2 * 1024 * 1024;
 pub(super) const SEND: usize = 64 * 1024;
 /// Plain text and records that wait in a TLS session: two records of the largest size.
 pub(super) const TLS_BUFFER: usize = 32 * 1024;
-/// Connections to an HTTP/1.1 server for the streams of one HTTP/2 connection of an agent. Browsers use 6.
-pub(super) const CONNECTIONS: usize = 16;
+/// Connections to an HTTP/1.1 server that are kept for the streams of one HTTP/2 connection of an agent. Browsers use 6; while
+/// there are more streams there are more connections, one each.
+pub(super) const KEPT: usize = 8;
 /// Interim answers (1xx) before the real one. A server has use for one or two.
 pub(super) const INTERIM: u32 = 16;
 /// Hosts whose TLS configuration is kept ready: some hundred bytes each.

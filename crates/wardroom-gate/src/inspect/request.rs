@@ -2,7 +2,7 @@
 //!
 //! A request that names another host than its connection, or that two servers could read differently, ends here.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::Scheme;
 use http::{HeaderMap, Method, StatusCode, Version, request};
 use wardroom_model::{Captured, HostName, Outcome, Reason, Verdict};
@@ -39,9 +39,6 @@ pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<
         return Err(refused(StatusCode::FORBIDDEN, Reason::MethodNotNamed("CONNECT".to_owned())));
     }
     names(head, host, port)?;
-    if head.headers.contains_key(TRANSFER_ENCODING) && head.headers.contains_key(CONTENT_LENGTH) {
-        return Err(malformed("a body with two lengths"));
-    }
     let line = line(head);
     if !line.path().starts_with('/') {
         return Err(malformed("a target that is no path"));

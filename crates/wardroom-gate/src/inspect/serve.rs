@@ -58,6 +58,7 @@ async fn one(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason
 }
 
 async fn two(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+    session.pool.streams.set(true);
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http2::Builder::new(session.tasks.clone());
     builder

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,8 +25,7 @@ use wardroom_scribe::Receipt;
 use super::accept::H2;
 use super::body::Out;
 use super::limits::{
-    CONNECTIONS, HANDSHAKE_TIME, HEAD, HEAD_LIST, INTERIM, RESET_HERE, SEND, TLS_BUFFER, WINDOW_OUT,
-    WINDOW_OUT_ALL,
+    HANDSHAKE_TIME, HEAD, HEAD_LIST, INTERIM, KEPT, RESET_HERE, SEND, TLS_BUFFER, WINDOW_OUT, WINDOW_OUT_ALL,
 };
 use super::roots::{Speech, unverified};
 use super::session::{Session, Tasks};
@@ -41,17 +40,18 @@ pub(super) type Server = TlsStream<TcpStream>;
 pub(super) struct Pool {
     two: RefCell<Option<http2::SendRequest<Out>>>,
     one: RefCell<Vec<http1::SendRequest<Out>>>,
+    /// The agent has several requests at once, so one that is in use is not waited for.
+    pub(super) streams: Cell<bool>,
     /// The server speaks HTTP/1.1 only: connections are opened side by side.
     only_one: Cell<bool>,
     /// Until it is known what the server speaks, one dials and the others wait.
     dialling: Mutex<()>,
-    places: Arc<Semaphore>,
 }
 
 /// The use of a connection for one request.
 #[derive(Debug)]
 pub(super) enum Lease {
-    One(http1::SendRequest<Out>, OwnedSemaphorePermit),
+    One(http1::SendRequest<Out>),
     Two(http2::SendRequest<Out>),
 }
 
@@ -67,9 +67,9 @@ impl Pool {
         Self {
             two: RefCell::default(),
             one: RefCell::default(),
+            streams: Cell::default(),
             only_one: Cell::default(),
             dialling: Mutex::new(()),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
         }
     }
 
@@ -91,10 +91,8 @@ impl Pool {
         if let Some(two) = self.open_two() {
             return Ok(two);
         }
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|e| failed(Reason::FailedClosed(e.to_string())))?;
         if let Some(one) = self.free_one().await {
-            return Ok(Lease::One(one, place));
+            return Ok(Lease::One(one));
         }
         let Some(receipt) = receipt.take() else {
             return Err(failed(Reason::Unreachable("closed before the request was sent".to_owned())));
@@ -107,7 +105,7 @@ impl Pool {
             Lease::Two(two)
         } else {
             self.only_one.set(true);
-            Lease::One(speak_one(server, &session.tasks).await.map_err(failed)?, place)
+            Lease::One(speak_one(server, &session.tasks).await.map_err(failed)?)
         };
         drop(waiting);
         Ok(lease)
@@ -121,6 +119,15 @@ impl Pool {
         two.as_ref().map(|two| Lease::Two(two.clone()))
     }
 
+    /// Keeps a connection for the next request. The oldest goes where there are too many: once it is not in use, that closes it.
+    fn keep(&self, one: http1::SendRequest<Out>) {
+        let mut kept = self.one.borrow_mut();
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(one);
+    }
+
     /// A connection whose last answer is over, or about to be.
     async fn free_one(&self) -> Option<http1::SendRequest<Out>> {
         loop {
@@ -130,6 +137,7 @@ impl Pool {
                 let ready = one.iter().position(http1::SendRequest::is_ready);
                 match ready {
                     Some(ready) => return Some(one.swap_remove(ready)),
+                    None if self.streams.get() => return None,
                     None => one.pop(),
                 }
             };
@@ -150,10 +158,10 @@ impl Lease {
     ) -> Result<Response<Incoming>, Unsent> {
         let flood = Flood::watch(&mut request);
         match self {
-            Self::One(mut one, _place) => {
+            Self::One(mut one) => {
                 address_one(&mut request);
                 let answer = flood.guard(one.try_send_request(request)).await?;
-                session.pool.one.borrow_mut().push(one);
+                session.pool.keep(one);
                 answer.map_err(unsent)
             }
             Self::Two(mut two) => {

@@ -33,18 +33,34 @@ pub struct Web {
 impl Web {
     /// Serves each TLS connection with this.
     pub fn each(alpn: &[&[u8]], serve: impl Fn(ServerTls, &Sender<String>) + Clone + Send + 'static) -> Self {
-        let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let mut config = server_config(made.cert.der().clone(), key);
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let (config, authority) = server_config(alpn);
         let (say, heads) = channel();
-        let config = Arc::new(config);
         let address = serve_each("127.0.0.1".parse().unwrap(), move |stream| {
             stream.set_nodelay(true).unwrap();
             let session = ServerConnection::new(Arc::clone(&config)).unwrap();
             serve(StreamOwned::new(session, stream), &say);
         });
-        Self { address, authority: made.cert.pem(), heads }
+        Self { address, authority, heads }
+    }
+
+    /// Serves each TLS connection with this, on an event loop of its own.
+    pub fn on_tokio<F: Future<Output = ()>>(
+        alpn: &[&[u8]],
+        serve: impl Fn(tokio_rustls::server::TlsStream<tokio::net::TcpStream>) -> F + Clone + Send + 'static,
+    ) -> Self {
+        let (config, authority) = server_config(alpn);
+        let address = serve_each("127.0.0.1".parse().unwrap(), move |stream| {
+            stream.set_nonblocking(true).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&config));
+            tokio::task::LocalSet::new().block_on(&runtime, async {
+                let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+                if let Ok(tls) = acceptor.accept(stream).await {
+                    serve(tls).await;
+                }
+            });
+        });
+        Self { address, authority, heads: channel().1 }
     }
 
     /// Answers every request over HTTP/1.1 by this function of its head.
@@ -85,13 +101,18 @@ impl Web {
     }
 }
 
-fn server_config(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> ServerConfig {
-    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+/// A server's configuration for the host, and what vouches for it.
+fn server_config(alpn: &[&[u8]]) -> (Arc<ServerConfig>, String) {
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    (Arc::new(config), made.cert.pem())
 }
 
 /// Reads up to the empty line.
@@ -114,8 +135,8 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|(found, value)| found.eq_ignore_ascii_case(name).then(|| value.trim()))
 }
 
-/// Opens TLS to the host as a program inside would that trusts the agent's authority.
-pub fn open(bench: &Bench, alpn: &[&[u8]]) -> ClientTls {
+/// What a program inside is configured with that trusts the agent's authority.
+pub fn client_config(bench: &Bench, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(bench.authority.as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -124,8 +145,14 @@ pub fn open(bench: &Bench, alpn: &[&[u8]]) -> ClientTls {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// Opens TLS to the host as a program inside would that trusts the agent's authority.
+pub fn open(bench: &Bench, alpn: &[&[u8]]) -> ClientTls {
+    let config = client_config(bench, alpn);
     let name = ServerName::try_from(HOST).unwrap();
-    let session = ClientConnection::new(Arc::new(config), name).unwrap();
+    let session = ClientConnection::new(config, name).unwrap();
     StreamOwned::new(session, bench.connect_to(HOST, 443).unwrap())
 }
 
@@ -143,6 +170,18 @@ pub fn read_answer(tls: &mut ClientTls) -> Option<(String, String)> {
     let mut body = vec![0; length];
     tls.read_exact(&mut body).ok()?;
     Some((head, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Sends these bytes on a connection of their own, closes the sending side, and returns all that is answered.
+pub fn all(bench: &Bench, bytes: &[u8]) -> String {
+    let mut tls = open(bench, &[b"http/1.1"]);
+    // A refusal may come, and the connection end, before everything has been said.
+    drop(tls.write_all(bytes));
+    tls.conn.send_close_notify();
+    drop(tls.flush());
+    let mut answer = Vec::new();
+    drop(tls.read_to_end(&mut answer));
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A GET of this path as curl would write it.

@@ -1,0 +1,360 @@
+//! HTTP/2 at inspected hosts: every stream is a request of its own, and what is only meant to exhaust ends the connection.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test's helpers fail by panicking"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::unreachable,
+    reason = "a test looks for one kind of record"
+)]
+#![expect(clippy::indexing_slicing, reason = "a test's helpers fail by panicking")]
+#![expect(unreachable_pub, reason = "the bench is shared between test files")]
+#![expect(clippy::disallowed_methods, reason = "a test measures time")]
+
+mod support;
+mod web;
+
+use std::convert::Infallible;
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use support::Bench;
+use tokio::task::LocalSet;
+use wardroom_model::event::ConnectionPhase;
+use wardroom_model::{Captured, Event, Reason};
+use web::{HOST, Web, decided, ended};
+
+#[test]
+#[ignore = "the inside of the other tests"]
+fn cell() {
+    support::be_the_cell();
+}
+
+const RULE: &str = "methods = [\"GET\", \"POST\"]\npaths = [\"/v1/**\"]";
+
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(task);
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, work)
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// A connection of an HTTP/2 client inside.
+async fn connect(bench: &Bench) -> Sender {
+    let tcp = bench.connect_to(HOST, 443).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(web::client_config(bench, &[b"h2"]));
+    let tls = connector.connect(ServerName::try_from(HOST).unwrap(), tcp).await.unwrap();
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let builder = hyper::client::conn::http2::Builder::new(Local);
+    let (sender, connection) = builder.handshake(TokioIo::new(tls)).await.unwrap();
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    sender
+}
+
+async fn ask(sender: &mut Sender, method: &str, uri: &str) -> (StatusCode, String) {
+    let request = Request::builder().method(method).uri(uri).body(Full::default()).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let status = answer.status();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Frames as a stream of them.
+struct Frames(std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next())
+    }
+}
+
+#[test]
+fn streams_reach_a_server_of_http_1_each_with_its_own_record() {
+    let web = Web::hello();
+    let Some(mut bench) = web.bench("h2", RULE) else { return };
+    block_on(async {
+        let sender = connect(&bench).await;
+        let many = (0..40).map(|n| {
+            let mut sender = sender.clone();
+            async move { ask(&mut sender, "GET", &format!("https://{HOST}/v1/{n}")).await }
+        });
+        let mut tasks = tokio::task::JoinSet::new();
+        for one in many {
+            tasks.spawn_local(one);
+        }
+        for (status, body) in tasks.join_all().await {
+            assert_eq!((status.as_u16(), body.as_str()), (200, "hello"));
+        }
+    });
+    for n in 0..40 {
+        assert_eq!(ended(&mut bench, &format!("/v1/{n}")).status, Some(200));
+    }
+}
+
+#[test]
+fn n14a_streams_with_other_authorities_are_misdirected_and_the_others_go_on() {
+    let web = Web::hello();
+    let Some(mut bench) = web.bench("n14a", RULE) else { return };
+    block_on(async {
+        let mut sender = connect(&bench).await;
+        let own = format!("https://{HOST}/v1/own");
+        assert_eq!(ask(&mut sender, "GET", &own).await.0.as_u16(), 200);
+        assert_eq!(ask(&mut sender, "GET", "https://evil.example/v1/other").await.0.as_u16(), 421);
+        assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/admin")).await.0.as_u16(), 403);
+        assert_eq!(ask(&mut sender, "DELETE", &own).await.0.as_u16(), 403);
+        assert_eq!(ask(&mut sender, "GET", &format!("http://{HOST}/v1/plain")).await.0.as_u16(), 400);
+        // The authority is the host, and the Host header another.
+        let request = Request::get(&own).header("host", "evil.example").body(Full::default()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status().as_u16(), 421);
+        assert_eq!(ask(&mut sender, "GET", &own).await.0.as_u16(), 200);
+    });
+    let (_, decision) = decided(&mut bench, "/v1/other");
+    assert_eq!(decision.verdict.reason, Reason::OtherHost(Captured::from("evil.example")));
+    assert_eq!(web.heads.try_iter().count(), 2);
+}
+
+#[test]
+fn n13_connect_in_a_stream_is_refused() {
+    let web = Web::hello();
+    let Some(bench) = web.bench("n13", RULE) else { return };
+    block_on(async {
+        let mut sender = connect(&bench).await;
+        for authority in [format!("{HOST}:443"), "evil.example:443".to_owned()] {
+            let request = Request::connect(&authority).body(Full::default()).unwrap();
+            let answer = sender.send_request(request).await;
+            assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status() == 403), "{authority}");
+        }
+        assert!(!sender.is_closed());
+        assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/v1/x")).await.0.as_u16(), 200);
+    });
+    assert_eq!(web.heads.try_iter().count(), 1);
+}
+
+#[test]
+fn a_stream_is_cut_when_the_policy_changes_and_the_others_go_on() {
+    let web = Web::each(&[b"http/1.1"], |mut tls, say| {
+        let Some(head) = web::read_head(&mut tls) else { return };
+        drop(say.send(head));
+        drop(tls.write_all(b"HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n"));
+        drop(tls.flush());
+        drop(tls.read(&mut [0]));
+    });
+    let Some(mut bench) = web.bench("n20", "paths = [\"/v1/**\", \"/v2/**\"]") else { return };
+    block_on(async {
+        let mut sender = connect(&bench).await;
+        let mut open = Vec::new();
+        for path in ["/v1/stream", "/v2/stream"] {
+            let request = Request::get(format!("https://{HOST}{path}")).body(Full::default()).unwrap();
+            let mut body = sender.send_request(request).await.unwrap().into_body();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "data: 1\n\n");
+            open.push(body);
+        }
+        let narrower = support::policy(&web.policy("paths = [\"/v2/**\"]"));
+        let begun = Instant::now();
+        wardroom_gate::control::send_policy(&bench.control, &narrower).unwrap();
+        assert!(open[0].frame().await.unwrap().is_err());
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        let other = tokio::time::timeout(Duration::from_millis(200), open[1].frame()).await;
+        assert!(other.is_err(), "still open: {other:?}");
+    });
+    assert_eq!(ended(&mut bench, "/v1/stream").verdict.reason, Reason::PolicyChanged);
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// A field as HPACK writes one literally, without indexing.
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
+}
+
+/// The head of a permitted request.
+fn head(more: &[(&str, &str)]) -> Vec<u8> {
+    let usual = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/v1/raw")];
+    usual.iter().chain(more).flat_map(|(name, value)| field(name, value)).collect()
+}
+
+/// Sends these frames, and returns whether the connection was ended.
+fn ends(bench: &Bench, frames: &[Vec<u8>]) -> bool {
+    let mut tls = web::open(bench, &[b"h2"]);
+    tls.sock.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let start = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    if tls.write_all(&start).is_err() {
+        return true;
+    }
+    for frame in frames {
+        if tls.write_all(frame).is_err() {
+            return true;
+        }
+    }
+    drop(tls.flush());
+    let mut buffer = [0; 65_536];
+    loop {
+        match tls.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return false,
+            Err(_) => return true,
+        }
+    }
+}
+
+#[test]
+fn n13_frames_that_are_only_meant_to_exhaust_end_the_connection() {
+    let web = Web::hello();
+    let Some(mut bench) = web.bench("n13", RULE) else { return };
+    let rapid: Vec<_> = (0..20_000_u32)
+        .map(|n| {
+            let stream = n * 2 + 1;
+            let ask = frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(&[]));
+            [ask, frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+        })
+        .collect();
+    let bomb: Vec<_> = std::iter::once(frame(HEADERS, END_STREAM, 1, &head(&[])))
+        .chain((0..2_000).map(|_| frame(CONTINUATION, 0, 1, &field("x-a", &"b".repeat(100)).repeat(100))))
+        .collect();
+    let pings: Vec<_> = (0..10).map(|_| frame(PING, 0, 1, &[0; 8])).collect();
+    for (case, frames) in
+        [("rapid reset", rapid), ("continuations without end", bomb), ("a ping of a stream", pings)]
+    {
+        bench.forget();
+        assert!(ends(&bench, &frames), "{case}");
+        bench.seen(case, |event| match event {
+            Event::Connection(c) => matches!(&c.phase, ConnectionPhase::Ended(end)
+                if matches!(end.verdict.reason, Reason::Malformed(_))),
+            _ => false,
+        });
+    }
+    block_on(async {
+        let mut sender = connect(&bench).await;
+        assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/v1/after")).await.0.as_u16(), 200);
+    });
+}
+
+#[test]
+fn n13_pseudo_headers_out_of_place_never_become_a_request() {
+    let web = Web::hello();
+    let Some(bench) = web.bench("n13", RULE) else { return };
+    let cases = [
+        ("two paths", head(&[(":path", "/admin")])),
+        ("two authorities", head(&[(":authority", "evil.example")])),
+        ("a pseudo-header of answers", head(&[(":status", "200")])),
+        ("an unknown one", head(&[(":other", "x")])),
+        ("one behind a header", [head(&[("x-a", "b")]), field(":path", "/admin")].concat()),
+        ("upper case", head(&[("X-Upper", "b")])),
+        ("a connection header", head(&[("connection", "close")])),
+        ("a transfer coding", head(&[("transfer-encoding", "chunked")])),
+        ("an upgrade", head(&[("upgrade", "websocket")])),
+        ("a line break in a value", head(&[("x-a", "b\r\nx-c: d")])),
+        ("a line break in a name", head(&[("x-a\r\nx-c", "d")])),
+        (
+            "extended CONNECT",
+            [
+                field(":method", "CONNECT"),
+                field(":protocol", "websocket"),
+                field(":scheme", "https"),
+                field(":authority", HOST),
+                field(":path", "/v1/ws"),
+            ]
+            .concat(),
+        ),
+        ("no path", [field(":method", "GET"), field(":scheme", "https"), field(":authority", HOST)].concat()),
+        (
+            "an empty path",
+            [
+                field(":method", "GET"),
+                field(":scheme", "https"),
+                field(":authority", HOST),
+                field(":path", ""),
+            ]
+            .concat(),
+        ),
+    ];
+    for (case, head) in cases {
+        let mut tls = web::open(&bench, &[b"h2"]);
+        let bytes =
+            [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)]
+                .concat();
+        tls.write_all(&bytes).unwrap();
+        tls.flush().unwrap();
+        tls.sock.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        let mut rest = Vec::new();
+        drop(tls.read_to_end(&mut rest));
+        let heads: Vec<String> = web.heads.try_iter().collect();
+        assert!(heads.is_empty(), "{case}: {heads:?}");
+    }
+}
+
+#[test]
+fn trailers_pass_between_two_sides_of_http_2() {
+    let web = Web::on_tokio(&[b"h2"], |tls| async move {
+        let service = service_fn(|request: Request<Incoming>| async move {
+            let path = request.uri().to_string();
+            let body = request.into_body().collect().await.unwrap();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            trailers.insert("x-seen", body.trailers().map_or(0, HeaderMap::len).into());
+            let frames = [Ok(Frame::data(Bytes::from(path))), Ok(Frame::trailers(trailers))];
+            Ok::<_, Infallible>(Response::new(Frames(Vec::from(frames).into_iter())))
+        });
+        let builder = hyper::server::conn::http2::Builder::new(Local);
+        drop(builder.serve_connection(TokioIo::new(tls), service).await);
+    });
+    let Some(mut bench) = web.bench("trailers", RULE) else { return };
+    block_on(async {
+        let mut sender = connect(&bench).await;
+        let request = Request::post(format!("https://{HOST}/v1/grpc")).header("te", "trailers");
+        let answer = sender.send_request(request.body(Full::from("hi")).unwrap()).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap();
+        assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(body.to_bytes(), format!("https://{HOST}/v1/grpc"));
+    });
+    let end = ended(&mut bench, "/v1/grpc");
+    assert_eq!((end.status, end.sent), (Some(200), 2));
+}
