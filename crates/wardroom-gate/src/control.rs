@@ -1,11 +1,11 @@
 //! The channel between keeper and gate: sequenced packets, each a number and its payload.
 //!
-//! The keeper sends the cell's sockets once and then policies, the gate says what is in force; the keeper asks whether the
-//! gate lives. There is no other command, and when the keeper's
-//! end closes, the gate ends.
+//! The keeper sends the cell's sockets once and then policies and the channel from each new broker, the gate says what is
+//! in force; the keeper asks whether the gate lives. There is no other command, and when the keeper's end closes, the gate
+//! ends.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use wardroom_kernel::cellnet::GateSockets;
@@ -19,6 +19,7 @@ const MORE: u8 = 1;
 const LAST: u8 = 2;
 const PING: u8 = 3;
 const SOCKETS: u8 = 4;
+const SUPPLIER: u8 = 5;
 const READY: u8 = 10;
 const IN_FORCE: u8 = 11;
 const NOT_A_POLICY: u8 = 12;
@@ -69,6 +70,15 @@ pub fn send_sockets(control: impl AsFd, sockets: &GateSockets) -> io::Result<()>
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
     let descriptors: [BorrowedFd<'_>; 6] = [tcp4, tcp6, dns_udp, dns_tcp, nflog, diag].map(AsFd::as_fd);
     message::send(control, &[SOCKETS], &descriptors)
+}
+
+/// Gives a gate the channel from its broker, in place of the one before: values come over it
+/// ([`wardroom_model::supply`]), and when it ends, there are none.
+///
+/// # Errors
+/// The gate is gone.
+pub fn send_supplier(control: impl AsFd, channel: BorrowedFd<'_>) -> io::Result<()> {
+    message::send(control, &[SUPPLIER], &[channel])
 }
 
 /// Waits for what [`send_sockets`] sends. None when the keeper is gone.
@@ -122,7 +132,7 @@ fn packet(control: impl AsFd, kind: u8, payload: &[u8]) -> io::Result<()> {
 pub(crate) struct Incoming(Vec<u8>);
 
 /// What reading the channel gave.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Heard {
     /// Nothing that is complete; read again when there is more.
     Nothing,
@@ -130,6 +140,8 @@ pub(crate) enum Heard {
     Policy(String),
     /// A question whether it lives.
     Ping,
+    /// The channel from a broker.
+    Supplier(OwnedFd),
     /// The keeper is gone.
     Closed,
 }
@@ -138,12 +150,16 @@ impl Incoming {
     /// Reads one packet without waiting.
     pub(crate) fn hear(&mut self, control: impl AsFd) -> io::Result<Heard> {
         let mut buffer = vec![0; PART + 1];
-        let (_, length) = recv(control, &mut buffer[..], RecvFlags::DONTWAIT)?;
+        let Some((length, descriptors)) = message::receive_now(control, &mut buffer)? else {
+            return Ok(Heard::Closed);
+        };
         let Some((kind, part)) = buffer.get(..length).and_then(<[u8]>::split_first) else {
             return Ok(Heard::Closed);
         };
-        if *kind == PING {
-            return Ok(Heard::Ping);
+        match (*kind, <[_; 1]>::try_from(descriptors)) {
+            (PING, Err(_)) => return Ok(Heard::Ping),
+            (SUPPLIER, Ok([channel])) => return Ok(Heard::Supplier(channel)),
+            (_, _) => {}
         }
         if !matches!(*kind, MORE | LAST) || self.0.len() + part.len() > LONGEST_POLICY {
             return Err(io::ErrorKind::InvalidData.into());
@@ -169,8 +185,8 @@ mod tests {
         let text = "# long\n".repeat(9_000);
         send_policy(&keeper, &text).unwrap();
         let mut incoming = Incoming::default();
-        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Nothing);
-        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Policy(text));
+        assert!(matches!(incoming.hear(&gate), Ok(Heard::Nothing)));
+        assert!(matches!(incoming.hear(&gate), Ok(Heard::Policy(heard)) if heard == text));
         for said in [
             Answer::Ready,
             Answer::PolicyInForce([7; 32]),
@@ -181,8 +197,10 @@ mod tests {
             assert_eq!(receive(&keeper).unwrap(), Some(said));
         }
         send_ping(&keeper).unwrap();
-        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Ping);
+        assert!(matches!(incoming.hear(&gate), Ok(Heard::Ping)));
+        send_supplier(&keeper, keeper.as_fd()).unwrap();
+        assert!(matches!(incoming.hear(&gate), Ok(Heard::Supplier(_))));
         drop(keeper);
-        assert_eq!(incoming.hear(&gate).unwrap(), Heard::Closed);
+        assert!(matches!(incoming.hear(&gate), Ok(Heard::Closed)));
     }
 }

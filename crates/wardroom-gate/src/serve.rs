@@ -55,6 +55,8 @@ pub struct GateSetup {
     pub policy_text: String,
     /// Which resolvers are asked about permitted names.
     pub resolvers: Resolvers,
+    /// The file of what the agent's credentials have used; without it, what is limited is refused.
+    pub counters: Option<OwnedFd>,
     /// How many gates this session had before: an address that one of them gave out means nothing to the next.
     pub generation: u8,
     /// What it takes to look into connections.
@@ -116,6 +118,7 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
         resolvers,
         generation,
         inspection,
+        counters,
     } = setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
     let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;

@@ -63,6 +63,16 @@ impl Places {
         self.state.join("keys")
     }
 
+    /// The tag of this host's placeholders. No agent's name begins with a dot.
+    pub(crate) fn placeholder_tag(&self) -> PathBuf {
+        self.state.join(".placeholder-tag")
+    }
+
+    /// The operator's price table, beside the policies' directory.
+    pub(crate) fn prices(&self) -> PathBuf {
+        self.agents.with_file_name("prices.toml")
+    }
+
     /// What belongs to one agent.
     pub(crate) fn agent(&self, name: &AgentName) -> AgentPlaces {
         let state = self.state.join(name.as_str());
@@ -75,6 +85,7 @@ impl Places {
             trust: state.join("trust"),
             lock: state.join("lock"),
             mark: state.join("mark"),
+            counters: state.join("counters"),
             control: self.run.join(format!("{name}.sock")),
             state,
         }
@@ -100,6 +111,8 @@ pub(crate) struct AgentPlaces {
     pub(crate) trust: PathBuf,
     /// What is this agent's own in the decoys of its home.
     pub(crate) mark: PathBuf,
+    /// What its credentials have used.
+    pub(crate) counters: PathBuf,
     /// Held while the agent runs.
     pub(crate) lock: PathBuf,
     /// Where its keeper listens for the operator.

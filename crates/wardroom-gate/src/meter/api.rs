@@ -6,6 +6,8 @@
 use std::rc::Rc;
 
 use wardroom_model::HostName;
+use wardroom_policy::network::PathPattern;
+use wardroom_policy::{ModelApi, ModelFields, ModelShape};
 
 use super::scan::{Field, Pointers};
 
@@ -36,10 +38,33 @@ pub(crate) enum Api {
 /// An API that the policy declares.
 #[derive(Debug, Clone)]
 pub(crate) struct Declared {
-    pub(crate) host: HostName,
-    /// A canonical path, or the beginning of one before a `*` or `**` at its end.
-    pub(crate) path: String,
-    pub(crate) shape: Rc<Shape>,
+    host: HostName,
+    path: PathPattern,
+    shape: Rc<Shape>,
+}
+
+impl From<&ModelApi> for Declared {
+    fn from(api: &ModelApi) -> Self {
+        let ModelApi { host, path, shape, at: _ } = api;
+        let shape = match shape {
+            ModelShape::AnthropicMessages => Dialect::Anthropic.shape(None),
+            ModelShape::OpenaiChat => Dialect::Chat.shape(None),
+            ModelShape::OpenaiResponses => Dialect::Responses.shape(None),
+            ModelShape::Fields(fields) => own(fields),
+        };
+        Self { host: host.clone(), path: path.clone(), shape: Rc::new(shape) }
+    }
+}
+
+/// An API that counts in fields of its own. The model of a request stands where that of its answer does.
+fn own(fields: &ModelFields) -> Shape {
+    let ModelFields { model, input, output, cached, input_includes_cached, max_output } = fields;
+    let mut request = vec![(Field::Model, model)];
+    request.extend(max_output.as_ref().map(|pointer| (Field::MaxOutput, pointer)));
+    let mut answer = vec![(Field::Model, model), (Field::Input, input), (Field::Output, output)];
+    answer.extend(cached.as_ref().map(|pointer| (Field::Cached, pointer)));
+    let (request, answer) = (pointers(&request), pointers(&answer));
+    Shape { vendor: None, request, answer, cached_in_input: *input_includes_cached, talks: true }
 }
 
 /// The APIs of one gate.
@@ -57,8 +82,8 @@ impl Apis {
     /// like a known API is one at every host, as many hosts speak the same.
     pub(crate) fn of(&self, method: &str, host: &HostName, path: &str, counts: bool) -> Api {
         let path = path.split('?').next().unwrap_or_default();
-        if let Some(declared) = self.declared.iter().find(|api| api.host == *host && covers(&api.path, path))
-        {
+        let declared = |api: &&Declared| api.host == *host && api.path.matches(path);
+        if let Some(declared) = self.declared.iter().find(declared) {
             return Api::Model(Rc::clone(&declared.shape));
         }
         // Methods that do not make anything cost nothing at the APIs that are known.
@@ -74,13 +99,6 @@ impl Apis {
         }
         let known = KNOWN.iter().find(|(end, _)| path.ends_with(end));
         known.map_or(Api::Unknown, |(_, dialect)| Api::Model(Rc::new(dialect.shape(vendor))))
-    }
-}
-
-fn covers(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix("**").or_else(|| pattern.strip_suffix('*')) {
-        Some(beginning) => path.starts_with(beginning),
-        None => pattern == path,
     }
 }
 
@@ -194,13 +212,23 @@ fn steps(pointer: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const DECLARED: &str = r#"
+[agent]
+name = "scout"
+[isolation]
+kind = "cell"
+[[network.allow]]
+host = "llm.example.com"
+[[model_api]]
+host  = "llm.example.com"
+path  = "/ask/**"
+like = "openai-chat"
+"#;
+
     fn kind(method: &str, host: &str, path: &str, counts: bool) -> &'static str {
-        let declared = Declared {
-            host: HostName::parse("llm.example.com").unwrap(),
-            path: "/ask/**".to_owned(),
-            shape: Rc::new(Dialect::Chat.shape(None)),
-        };
-        match Apis::new(vec![declared]).of(method, &HostName::parse(host).unwrap(), path, counts) {
+        let policy = wardroom_policy::Policy::parse("scout.toml", DECLARED).unwrap();
+        let declared = policy.model_apis().iter().map(Declared::from).collect();
+        match Apis::new(declared).of(method, &HostName::parse(host).unwrap(), path, counts) {
             Api::Model(shape) if shape.cached_in_input => "counts like openai",
             Api::Model(_) => "counts like anthropic",
             Api::Free => "free",

@@ -112,6 +112,7 @@ impl Bench {
                 resolvers: setup.resolvers.clone(),
                 generation: 0,
                 inspection,
+                counters: None,
             };
             gate = Some(std::thread::spawn(move || serve(gate_setup).unwrap()));
         }
@@ -418,6 +419,7 @@ pub fn be_the_gate() {
         resolvers: Resolvers::Host,
         generation: 0,
         inspection: Inspection::default(),
+        counters: None,
     })
     .unwrap();
     eprintln!("the gate lived for {:?}", begun.elapsed());

@@ -154,7 +154,8 @@ impl PathPattern {
     }
 
     /// Whether a canonical path is one of the pattern's.
-    pub(crate) fn matches(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else { return false };
         let segments: Vec<&str> = path.split('/').collect();
         covers(&self.parts, &segments, |part, segment| match part {

@@ -34,6 +34,7 @@ pub(super) struct Early {
     file: String,
     text: String,
     inspection: Zeroizing<Vec<u8>>,
+    counters: OwnedFd,
     id: Option<u32>,
 }
 
@@ -51,6 +52,7 @@ pub(super) struct Gate {
     text: String,
     /// The same at every start: what the cell's programs trust was settled when it was built.
     inspection: Zeroizing<Vec<u8>>,
+    counters: OwnedFd,
     id: Option<u32>,
     generation: u8,
     restarts: Restarts,
@@ -67,12 +69,14 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     /// What it takes to look into connections.
     pub(super) inspection: Inspection,
+    /// What the agent's credentials have used.
+    pub(super) counters: OwnedFd,
 }
 
 impl Early {
     /// Starts it, without waiting for it. If it is dropped, the process finds its keeper gone, and ends.
     pub(super) fn start(parts: Parts, source: &Source) -> Result<Self, Failure> {
-        let Parts { ring, attribution, identity, inspection } = parts;
+        let Parts { ring, attribution, identity, inspection, counters } = parts;
         let id = state::gate_id(identity);
         let (file, text) = (source.shown(), source.text.clone());
         let inspection = Zeroizing::new(inspection.encode().or_exit(Exit::Internal)?);
@@ -81,16 +85,17 @@ impl Early {
             attribution: &attribution,
             file: &file,
             inspection: &inspection,
+            counters: &counters,
             id,
             generation: 0,
         };
         let helper = start.spawn(&text).or_exit(Exit::Supervision)?;
-        Ok(Self { helper, ring, attribution, file, text, inspection, id })
+        Ok(Self { helper, ring, attribution, file, text, inspection, counters, id })
     }
 
     /// Gives it the cell's sockets, without waiting until it serves.
     pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
-        let Self { helper, ring, attribution, file, text, inspection, id } = self;
+        let Self { helper, ring, attribution, file, text, inspection, counters, id } = self;
         let (sockets, firewall) = sockets.split();
         control::send_sockets(helper.control(), &sockets)
             .context("the gate did not start (it says why above)")
@@ -105,6 +110,7 @@ impl Early {
             file,
             text,
             inspection,
+            counters,
             id,
             generation: 0,
             restarts: Restarts::default(),
@@ -166,6 +172,7 @@ impl Gate {
             attribution: &self.attribution,
             file: &self.file,
             inspection: &self.inspection,
+            counters: &self.counters,
             id: self.id,
             generation: self.generation,
         };
@@ -197,6 +204,7 @@ struct Start<'a> {
     attribution: &'a OwnedFd,
     file: &'a str,
     inspection: &'a [u8],
+    counters: &'a OwnedFd,
     id: Option<u32>,
     generation: u8,
 }
@@ -209,7 +217,7 @@ impl Start<'_> {
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
         let policy = in_memory("policy", text.as_bytes())?;
         let inspection = in_memory("inspection", self.inspection)?;
-        let given = [&theirs, self.ring, self.attribution, &policy, &inspection].map(AsFd::as_fd);
+        let given = [&theirs, self.ring, self.attribution, &policy, &inspection, self.counters].map(AsFd::as_fd);
         let child = roles::start("gate", &[self.file, &generation], &given, self.id)?;
         Ok(Helper::new(child, ours))
     }

@@ -11,7 +11,9 @@ mod gate;
 mod guard;
 mod heartbeat;
 mod java_store;
+mod metering;
 mod operator;
+mod placeholders;
 mod play;
 mod policy_change;
 pub(crate) mod policy_file;
@@ -92,7 +94,10 @@ pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
     let asked = facts::Asked { identity, command, trust };
     let mut plan = facts::plan(places, &agent, policy, asked)?;
     plan.mounts.extend(request.mounts.iter().cloned());
-    let inspection = Inspection { authority, ..Inspection::default() };
+    let placeholders = placeholders::prepare(places, policy)?;
+    plan.environment.extend(placeholders.environment);
+    let prices = metering::prices(&places.prices()).or_exit(Exit::Policy)?;
+    let inspection = Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
     let crew = start::start(places, &agent, &plan, &request, inspection)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
     if let Err(error) = std::fs::remove_file(&agent.control)

@@ -46,9 +46,9 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `gate FILE GENERATION control ring attribution policy inspection`; the cell's sockets come over `control`
+/// `gate FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, generation, control, ring, attribution, policy, inspection] = arguments else {
+    let [policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments else {
         bail!("wrong number of arguments")
     };
     wardroom_gate::serve(GateSetup {
@@ -61,6 +61,7 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
         resolvers: Resolvers::Host,
         generation: generation.parse()?,
         inspection: Inspection::decode(&Zeroizing::new(read_from_start(descriptor(inspection)?)?))?,
+        counters: Some(descriptor(counters)?),
     })?;
     Ok(())
 }

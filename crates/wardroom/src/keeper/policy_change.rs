@@ -76,7 +76,7 @@ impl PolicyFile {
         screen::talk(&format!("wardroom: {} changed; its network rules are in force", source.shown()));
         if fixed(source) != self.built {
             screen::talk(
-                "wardroom: what it changed about the cell itself (files, limits, command) takes effect at the next start",
+                "wardroom: what it changed about the cell itself (files, limits, command, new credentials) takes effect at the next start",
             );
         }
         self.tell_what_is_not_inspected_yet(source);
@@ -115,5 +115,7 @@ impl PolicyFile {
 /// What of a policy is fixed once its cell stands.
 fn fixed(source: &Source) -> String {
     let policy = &source.policy;
-    format!("{:?} {:?} {:?}", policy.agent(), policy.isolation(), policy.files())
+    // A credential that comes later has no placeholder before the next start.
+    let credentials: Vec<_> = policy.credentials().iter().map(|c| (&c.name, &c.env, &c.host)).collect();
+    format!("{:?} {:?} {:?} {credentials:?}", policy.agent(), policy.isolation(), policy.files())
 }

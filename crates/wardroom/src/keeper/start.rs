@@ -21,6 +21,7 @@ use super::RunRequest;
 use super::canary::{Arming, CanaryThread};
 use super::gate::{Early, Gate, Parts};
 use super::guard::GuardThread;
+use super::metering;
 use super::scribe::{Rings, Scribe};
 use crate::commands::policy::Source;
 use crate::failure::{Failure, OrExit};
@@ -59,7 +60,10 @@ pub(super) fn start(
 ) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
-    let gate = start_gate(&scribe, from_guard, plan, &request.source, inspection)?;
+    let counters = metering::counters(&agent.counters).or_exit(Exit::CannotContain)?;
+    let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
+    let parts = Parts { ring, attribution: from_guard, identity: plan.identity, inspection, counters };
+    let gate = Early::start(parts, &request.source)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
     let arming = Arming::begin(agent, plan, read_only(plan))?;
@@ -81,18 +85,6 @@ pub(super) fn start(
 pub(super) fn ring(scribe: &Scribe) -> Result<Arc<Handoff>, Failure> {
     let ring = scribe.rings().keeper().try_clone().or_exit(Exit::Internal)?;
     Ok(Arc::new(Handoff::attach(ring, Producer::Keeper).or_exit(Exit::Ledger)?))
-}
-
-fn start_gate(
-    scribe: &Scribe,
-    attribution: OwnedFd,
-    plan: &CellPlan,
-    source: &Source,
-    inspection: Inspection,
-) -> Result<Early, Failure> {
-    let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
-    let parts = Parts { ring, attribution, identity: plan.identity, inspection };
-    Early::start(parts, source)
 }
 
 fn start_guard(

@@ -1,0 +1,36 @@
+//! What a gate counts with: the file of an agent's counters, which outlives every process, and the operator's prices.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+use wardroom_gate::{Counters, Prices};
+
+use super::state::nofollow;
+
+/// The file of counters, made where there is none. Whether what is in it can be counted with is for the gate to say:
+/// damaged counters refuse what is limited.
+pub(super) fn counters(path: &Path) -> anyhow::Result<OwnedFd> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(nofollow());
+    let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.metadata()?.len() == 0 {
+        let made = Counters::format(&file).with_context(|| format!("cannot make {}", path.display()));
+        drop(made?);
+    }
+    Ok(file.into())
+}
+
+/// The text of the operator's price table; empty where there is none, which means the one that comes with Wardroom.
+pub(super) fn prices(path: &Path) -> anyhow::Result<String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    Prices::parse(&path.display().to_string(), &text)?;
+    Ok(text)
+}
