@@ -16,6 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep};
 use wardroom_kernel::cellnet::GateSockets;
 use wardroom_kernel::hostnet;
+use wardroom_model::Event;
 use wardroom_policy::Policy;
 use wardroom_scribe::{Handoff, HandoffError};
 
@@ -29,6 +30,7 @@ use crate::harden::{HardenError, Memory, harden};
 use crate::inspect::{Acceptors, Inspector, Roots};
 use crate::inspection::Inspection;
 use crate::limits::Limits;
+use crate::meter::{Counters, Meter, PriceError, Prices};
 use crate::packets::Packets;
 use crate::record::Recorder;
 use crate::relay::Pipes;
@@ -84,6 +86,9 @@ pub enum GateError {
     /// The certificate authority that the keeper gave is none.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] AuthorityError),
+    /// The price table is none. The keeper has checked it, so this is our fault.
+    #[error(transparent)]
+    Prices(#[from] PriceError),
     /// Records are taken no more, so nothing may happen any more.
     #[error("nothing can be recorded any more")]
     Ledger(#[from] HandoffError),
@@ -122,13 +127,14 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
     } = setup;
     let policy = parse(&policy_file, &policy_text).map_err(GateError::Policy)?;
     let names = Synthetic::new(generation).ok_or(GateError::TooManyStarts(generation))?;
-    let Inspection { authority, tag, placeholders, prices: _ } = inspection;
+    let Inspection { authority, tag, placeholders, prices } = inspection;
     let authority = authority.as_ref().map(Authority::open).transpose()?;
     let recorder = Rc::new(Recorder::new(handoff));
     if !placeholders.is_empty() {
         recorder.note(memory.to_string());
     }
-    let credentials = Credentials::new(Rc::clone(&recorder), &tag, placeholders, &policy);
+    let meter = meter(&recorder, &prices, counters)?;
+    let credentials = Credentials::new(Rc::clone(&recorder), meter, &tag, placeholders, &policy);
     let Some(sockets) = sockets_of(sockets, &control).map_err(GateError::Control)? else { return Ok(()) };
     let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag } = sockets;
     let gate = Rc::new(Gate {
@@ -187,6 +193,17 @@ fn sockets_of(given: Option<GateSockets>, control: &OwnedFd) -> io::Result<Optio
     }
 }
 
+/// What counts. Damaged counters count nothing: what is limited is then refused, and the record says why.
+fn meter(recorder: &Rc<Recorder>, prices: &str, counters: Option<OwnedFd>) -> Result<Meter, GateError> {
+    let prices = if prices.is_empty() { Prices::built_in() } else { Prices::parse("prices.toml", prices) };
+    let counters = counters.and_then(|file| {
+        let opened = Counters::open(&file);
+        opened.map_err(|error| recorder.note(format!("nothing can be counted: {error}"))).ok()
+    });
+    let notes = Rc::clone(recorder);
+    Ok(Meter::new(prices?, counters, Box::new(move |note| notes.now(&Event::Credential(note)))))
+}
+
 fn tcp(listener: OwnedFd) -> Result<TcpListener, GateError> {
     TcpListener::from_std(listener.into()).map_err(GateError::Sockets)
 }
@@ -204,9 +221,10 @@ fn parse(file: &str, text: &str) -> Result<Policy, String> {
 }
 
 /// Does what the keeper says, until it is gone.
-async fn obey(gate: &Gate, control: OwnedFd, file: &str) -> io::Result<()> {
+async fn obey(gate: &Rc<Gate>, control: OwnedFd, file: &str) -> io::Result<()> {
     let control = watched(control)?;
     let mut incoming = Incoming::default();
+    let mut supplier = JoinSet::new();
     loop {
         let mut ready = control.readable().await?;
         match incoming.hear(&control) {
@@ -214,6 +232,11 @@ async fn obey(gate: &Gate, control: OwnedFd, file: &str) -> io::Result<()> {
             Ok(Heard::Closed) => return Ok(()),
             Ok(Heard::Ping) => control::answer(&control, &Answer::Pong)?,
             Ok(Heard::Policy(text)) => control::answer(&control, &replace(gate, file, &text))?,
+            Ok(Heard::Supplier(channel)) => {
+                supplier.shutdown().await;
+                let gate = Rc::clone(gate);
+                supplier.spawn_local(async move { gate.credentials.supplied(channel).await });
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(e) => return Err(e),
         }

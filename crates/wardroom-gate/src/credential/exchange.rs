@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SET_COOKIE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode, request, response};
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
@@ -16,6 +16,7 @@ use super::search::InBody;
 use super::seat::{Binding, Seat, fill};
 use super::sigv4::{self, Key, Signed};
 use super::{Asked, Refusal, Shared};
+use crate::meter::{NoRoom, Reservation};
 
 /// One request and its answer, from the moment it is admitted. Dropped before it is settled, it counts as the worst case.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Exchange {
     body: InBody,
     mask: Mask,
     masked: bool,
+    /// What is reserved of each credential's limits; without a credential, what a model's API counts.
+    reserved: Vec<Reservation>,
 }
 
 /// A credential in use.
@@ -44,7 +47,13 @@ pub(super) struct Use {
 }
 
 impl Exchange {
-    pub(super) fn new(shared: Rc<Shared>, asked: Asked<'_>, uses: Vec<Use>, bound: bool) -> Self {
+    pub(super) fn new(
+        shared: Rc<Shared>,
+        asked: Asked<'_>,
+        uses: Vec<Use>,
+        bound: bool,
+        reserved: Vec<Reservation>,
+    ) -> Self {
         let Asked { host, port, actor } = asked;
         let names: Vec<_> = uses.iter().map(|used| used.binding.name.as_str()).collect();
         let names = (!names.is_empty()).then(|| names.join(" "));
@@ -60,6 +69,7 @@ impl Exchange {
             body: InBody::default(),
             mask: Mask::default(),
             masked: false,
+            reserved,
         }
     }
 
@@ -87,6 +97,7 @@ impl Exchange {
         }
         // An answer that is compressed could not be masked.
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         let uses = std::mem::take(&mut self.uses);
         let inserted = uses.iter().try_for_each(|used| self.put(used, head));
         self.uses = uses;
@@ -140,17 +151,39 @@ impl Exchange {
 
     /// A part of the request's body on its way out.
     pub(crate) fn outgoing(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
-        match &self.shared.search {
-            Some(search) if self.body.hits(search, &part) => {
-                let asked = Asked { host: &self.host, port: self.port, actor: self.actor.as_ref() };
-                Err(self.shared.misused_in(asked, &[&part], "body"))
-            }
-            Some(_) | None => Ok(part),
+        if let Some(search) = &self.shared.search
+            && self.body.hits(search, &part)
+        {
+            return Err(self.shared.misused_in(self.asked(), &[&part], "body"));
         }
+        self.metered(|reservation| reservation.observe_request(&part))?;
+        Ok(part)
+    }
+
+    /// Trailers of the request on their way out.
+    pub(crate) fn outgoing_trailers(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(search) = &self.shared.search else { return Ok(()) };
+        for (name, value) in trailers {
+            if search.hits_value(value.as_bytes()) {
+                return Err(self.shared.misused_in(self.asked(), &[value.as_bytes()], name.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { host: &self.host, port: self.port, actor: self.actor.as_ref() }
+    }
+
+    fn metered(&mut self, observe: impl Fn(&mut Reservation) -> Result<(), NoRoom>) -> Result<(), Refusal> {
+        let rule = self.uses.first().map(|used| used.binding.rule.clone());
+        let mut reserved = self.reserved.iter_mut();
+        reserved.try_for_each(observe).map_err(|none| Refusal::limited(&none, rule))
     }
 
     /// The head of the answer, masked in place.
     pub(crate) fn answered(&mut self, head: &mut response::Parts) -> Result<(), Refusal> {
+        self.reserved.iter_mut().for_each(|reservation| reservation.answered(head));
         if self.bound {
             // A cookie can stand for a credential. None is given out, so that any which is sent was planted.
             head.headers.remove(SET_COOKIE);
@@ -184,13 +217,15 @@ impl Exchange {
         }
     }
 
-    /// A part of the answer's body, masked; its end may be held back until more is seen.
-    pub(crate) fn incoming(&mut self, part: Bytes) -> Bytes {
+    /// A part of the answer's body, masked; its end may be held back until more is seen. An error means that a limit is
+    /// used up, and the answer is to be cut off.
+    pub(crate) fn incoming(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
+        self.metered(|reservation| reservation.observe(&part))?;
         let (part, found) = self.mask.part(part);
         if found {
             self.reflected("body".to_owned());
         }
-        part
+        Ok(part)
     }
 
     /// What was held back.
@@ -209,8 +244,10 @@ impl Exchange {
     }
 
     /// Settles what was reserved, by what the answer says, or by the worst case.
-    pub(crate) fn settle(self, _complete: bool) -> Option<Usage> {
-        None
+    pub(crate) fn settle(self, complete: bool) -> Option<Usage> {
+        let used: Vec<_> =
+            self.reserved.into_iter().map(|reservation| reservation.settle(complete)).collect();
+        used.into_iter().flatten().next()
     }
 
     /// Whether a credential of this request may not be used any more ([`super::Credentials::endings`]).

@@ -86,7 +86,13 @@ impl Needle {
 pub(crate) struct Mask {
     needles: Vec<Rc<Needle>>,
     held: Held,
+    /// How many of the first of these bytes went out all the same.
+    sent: usize,
 }
+
+/// Fewer bytes of a value than this are not held back: `sk-` is no secret, and a message that happens to end with the
+/// first letter of one is not to wait for the next.
+const WORTH: usize = 4;
 
 /// The end of a part that may be the begin of a value.
 #[derive(Default)]
@@ -141,15 +147,19 @@ impl Mask {
         };
         let masked = self.whole(&part);
         let found = masked.is_some();
-        let mut part = masked.map_or(part, Bytes::from);
-        let kept = self.begun_at_the_end(&part);
-        *self.held.0 = part.split_off(part.len() - kept).to_vec();
-        (part, found)
+        let part = masked.map_or(part, Bytes::from);
+        let begun = part.len() - self.begun_at_the_end(&part);
+        let until = if part.len() - begun < WORTH { part.len() } else { begun.max(self.sent) };
+        let out = part.slice(self.sent..until);
+        self.sent = until.saturating_sub(begun);
+        *self.held.0 = part.slice(begun..).to_vec();
+        (out, found)
     }
 
     /// What was held back: no value ended in it.
     pub(crate) fn rest(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut *self.held.0))
+        let sent = std::mem::take(&mut self.sent);
+        Bytes::from(std::mem::take(&mut *self.held.0)).split_off(sent)
     }
 
     /// The length of the longest end of these bytes with which a value begins.
@@ -239,6 +249,9 @@ mod tests {
         assert!(out == event && !found && out.as_ptr() == event.as_ptr(), "the same bytes, not a copy");
         assert_eq!(mask.part(Bytes::from_static(b"x sk-re")).0, "x ");
         assert_eq!(mask.part(Bytes::from_static(b"d")).0, "sk-red");
+        assert_eq!(mask.part(Bytes::from_static(b"as")).0, "as", "too little to wait for");
+        assert_eq!(mask.part(Bytes::from_static(b"k-re")).0, "");
+        assert_eq!(mask.part(Bytes::from_static(b"d")).0, "k-red");
         assert!(mask.rest().is_empty());
     }
 

@@ -3,7 +3,6 @@
 //! A value is put in last, after the policy has permitted the request, after the limits have been reserved, after the
 //! record, over a connection whose server has been verified. It is put in only where its placeholder stands: a request
 //! without one goes out without one. It never goes into a record, an error or an answer.
-#![expect(dead_code, reason = "values come with the broker")]
 
 mod exchange;
 mod held;
@@ -18,6 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use http::header::CONTENT_LENGTH;
 use http::{StatusCode, request};
 use tokio::sync::watch;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
@@ -27,6 +27,7 @@ use wardroom_model::{Event, HostName, Outcome, Reason, RuleRef, Verdict};
 use wardroom_policy::Policy;
 
 use crate::clock::unix_now;
+use crate::meter::{Ask, Meter, NoRoom, Reservation};
 use crate::placeholder::Tag;
 use crate::record::Recorder;
 
@@ -51,6 +52,7 @@ struct Shared {
     placeholders: BTreeMap<String, String>,
     bindings: RefCell<Vec<Rc<Binding>>>,
     held: Held,
+    meter: Meter,
 }
 
 /// The request that asks.
@@ -75,6 +77,10 @@ impl Refusal {
         let verdict = Box::new(Verdict { outcome: Outcome::Refused, reason, rule });
         Self { verdict, status, retry_after: None }
     }
+
+    fn limited(none: &NoRoom, rule: Option<RuleRef>) -> Self {
+        Self { retry_after: none.retry_after(), ..Self::new(none.status(), none.reason(), rule) }
+    }
 }
 
 impl Credentials {
@@ -82,6 +88,7 @@ impl Credentials {
     /// placeholder by its name.
     pub(crate) fn new(
         recorder: Rc<Recorder>,
+        meter: Meter,
         tag: &str,
         placeholders: Vec<(String, String)>,
         policy: &Policy,
@@ -89,7 +96,8 @@ impl Credentials {
         let search = Tag::parse(tag).map(|tag| Search::new(&tag));
         let placeholders = placeholders.into_iter().collect();
         let (bindings, held) = (RefCell::default(), Held::default());
-        let credentials = Self { shared: Rc::new(Shared { recorder, search, placeholders, bindings, held }) };
+        let shared = Shared { recorder, search, placeholders, bindings, held, meter };
+        let credentials = Self { shared: Rc::new(shared) };
         credentials.replace(policy);
         credentials
     }
@@ -99,6 +107,9 @@ impl Credentials {
         let placeholder = |name: &str| self.shared.placeholders.get(name).cloned();
         let bind = |credential| Binding::new(credential, placeholder(&credential.name)).map(Rc::new);
         *self.shared.bindings.borrow_mut() = policy.credentials().iter().filter_map(bind).collect();
+        let limits =
+            policy.credentials().iter().map(|credential| (credential.name.clone(), credential.limits));
+        self.shared.meter.put_in_force(limits, policy.model_apis().iter().map(Into::into).collect());
         self.shared.held.look_again();
     }
 
@@ -132,7 +143,10 @@ impl Credentials {
             let why = || Reason::FailedClosed("the tag of placeholders is not known".to_owned());
             return match bound.first() {
                 Some(binding) => Err(Refusal::new(StatusCode::FORBIDDEN, why(), Some(binding.rule.clone()))),
-                None => Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), false)),
+                None => {
+                    let reserved = shared.reserve(asked, head, &[])?;
+                    Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), false, reserved))
+                }
             };
         };
         if let Some(place) = in_target(search, head) {
@@ -159,8 +173,10 @@ impl Credentials {
         if let (Some(binding), Some(place)) = (bound.first(), own::in_query(&head.uri)) {
             return Err(shared.own(asked, binding, place));
         }
-        let uses = seated.into_iter().map(|binding| shared.lease(binding)).collect::<Result<_, _>>()?;
-        Ok(Exchange::new(Rc::clone(shared), asked, uses, !bound.is_empty()))
+        let uses: Vec<_> =
+            seated.into_iter().map(|binding| shared.lease(binding)).collect::<Result<_, _>>()?;
+        let reserved = shared.reserve(asked, head, &uses)?;
+        Ok(Exchange::new(Rc::clone(shared), asked, uses, !bound.is_empty(), reserved))
     }
 }
 
@@ -192,6 +208,26 @@ impl Shared {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
         })?;
         Ok(Use { binding, lease })
+    }
+
+    /// Reserves what the request needs of every credential's limits, or only counts where none is used.
+    fn reserve(
+        &self,
+        asked: Asked<'_>,
+        head: &request::Parts,
+        uses: &[Use],
+    ) -> Result<Vec<Reservation>, Refusal> {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let (host, method, path) = (asked.host, head.method.as_str(), head.uri.path());
+        let one = |used: Option<&Use>| {
+            let credential = used.map(|used| used.binding.name.as_str());
+            let reserved = self.meter.reserve(Ask { credential, host, method, path, length });
+            reserved.map_err(|none| Refusal::limited(&none, used.map(|used| used.binding.rule.clone())))
+        };
+        match uses {
+            [] => Ok(vec![one(None)?]),
+            uses => uses.iter().map(Some).map(one).collect(),
+        }
     }
 
     /// A placeholder where it is not bound: on record by the name of its credential, or by none where it is another's.

@@ -4,10 +4,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::flight::{Flight, Side};
@@ -21,8 +23,49 @@ pub(crate) struct Cut;
 /// The body of a request, on its way to the server.
 #[derive(Debug)]
 pub(super) struct Out {
-    pub(super) inner: Incoming,
+    pub(super) inner: Source,
     pub(super) flight: Rc<Flight>,
+}
+
+/// Where the body of a request is.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// On its way from the agent.
+    Flowing(Incoming),
+    /// Here, because its digest had to be known before its head could be sent.
+    Collected(Option<Bytes>),
+}
+
+/// The longest body that is collected: what DynamoDB takes in one batch, the most among the APIs of AWS that are signed
+/// without saying the digest.
+const COLLECTED: usize = 16 * 1024 * 1024;
+
+/// A body that cannot be collected.
+#[derive(Debug)]
+pub(super) enum Uncollected {
+    /// It is longer than [`COLLECTED`].
+    TooLong,
+    /// The agent's side broke off.
+    Broken,
+}
+
+impl Out {
+    /// Waits for all of the body, and says its SHA-256 in hexadecimal.
+    pub(super) async fn collect(&mut self) -> Result<String, Uncollected> {
+        let Source::Flowing(inner) = &mut self.inner else { return Err(Uncollected::Broken) };
+        let mut whole = BytesMut::new();
+        while let Some(frame) = inner.frame().await {
+            // Trailers are in no signature of a body that came in chunks without saying so.
+            let Ok(part) = frame.map_err(|_gone| Uncollected::Broken)?.into_data() else { continue };
+            if whole.len() + part.len() > COLLECTED {
+                return Err(Uncollected::TooLong);
+            }
+            whole.extend_from_slice(&part);
+        }
+        let digest = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.inner = Source::Collected(Some(whole.freeze()).filter(|whole| !whole.is_empty()));
+        Ok(digest)
+    }
 }
 
 impl Body for Out {
@@ -33,21 +76,36 @@ impl Body for Out {
         if self.flight.is_cut(Side::Out, cx) {
             return Poll::Ready(Some(Err(Cut)));
         }
-        let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = match &mut self.inner {
+            Source::Flowing(inner) => ready!(Pin::new(inner).poll_frame(cx)),
+            Source::Collected(whole) => whole.take().map(|whole| Ok(Frame::data(whole))),
+        };
+        let Some(frame) = frame else { return Poll::Ready(None) };
         // The agent's side broke off: nothing to say to it, and the server must not take half for the whole.
         let Ok(frame) = frame else { return Poll::Ready(Some(Err(Cut))) };
         Poll::Ready(Some(match frame.into_data() {
             Ok(part) => self.flight.outgoing(part).map(Frame::data),
-            Err(trailers) => Ok(trailers),
+            Err(frame) => match frame.trailers_ref() {
+                Some(trailers) => self.flight.outgoing_trailers(trailers).map(|()| frame),
+                None => Err(Cut),
+            },
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            Source::Flowing(inner) => inner.is_end_stream(),
+            Source::Collected(whole) => whole.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Source::Flowing(inner) => inner.size_hint(),
+            Source::Collected(whole) => {
+                SizeHint::with_exact(whole.as_ref().map_or(0, |w| u64::try_from(w.len()).unwrap_or(0)))
+            }
+        }
     }
 }
 
@@ -146,7 +204,9 @@ impl Carried {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(part) => {
                         self.stage = Stage::Begun;
-                        let part = self.flight.incoming(part);
+                        let Ok(part) = self.flight.incoming(part) else {
+                            return Poll::Ready(Some(Err(Cut)));
+                        };
                         if self.inner.is_end_stream() { self.finish(part) } else { part }
                     }
                     Err(frame) => {

@@ -226,6 +226,18 @@ impl Flight {
         self.exchange.borrow_mut().as_mut().map_or(Ok(()), |exchange| exchange.insert(head))
     }
 
+    /// Whether the digest of the whole body is needed before the head can be sent.
+    pub(super) fn needs_digest(&self, head: &request::Parts) -> bool {
+        self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.needs_digest(head))
+    }
+
+    /// Gives that digest.
+    pub(super) fn digested(&self, hexadecimal: String) {
+        if let Some(exchange) = self.exchange.borrow_mut().as_mut() {
+            exchange.digested(hexadecimal);
+        }
+    }
+
     /// A part of the request's body. Err when it must not leave; it is cut then.
     pub(super) fn outgoing(&self, part: Bytes) -> Result<Bytes, super::body::Cut> {
         let checked = match self.exchange.borrow_mut().as_mut() {
@@ -246,13 +258,27 @@ impl Flight {
         self.exchange.borrow_mut().as_mut().map_or(Ok(()), |exchange| exchange.answered(head))
     }
 
-    /// A part of the answer's body.
-    pub(super) fn incoming(&self, part: Bytes) -> Bytes {
+    /// A part of the answer's body. Err when it must not go on; it is cut then.
+    pub(super) fn incoming(&self, part: Bytes) -> Result<Bytes, super::body::Cut> {
         self.count_back(part.len());
-        match self.exchange.borrow_mut().as_mut() {
+        let masked = match self.exchange.borrow_mut().as_mut() {
             Some(exchange) => exchange.incoming(part),
-            None => part,
-        }
+            None => Ok(part),
+        };
+        masked.map_err(|refusal| {
+            self.refuse(refusal);
+            super::body::Cut
+        })
+    }
+
+    /// Trailers of the request. Err when they must not leave; it is cut then.
+    pub(super) fn outgoing_trailers(&self, trailers: &HeaderMap) -> Result<(), super::body::Cut> {
+        let checked =
+            self.exchange.borrow().as_ref().map_or(Ok(()), |exchange| exchange.outgoing_trailers(trailers));
+        checked.map_err(|refusal| {
+            self.refuse(refusal);
+            super::body::Cut
+        })
     }
 
     /// The trailers of the answer.

@@ -1,6 +1,7 @@
 //! WebSockets: a pipe between agent and server, once the server has said 101 and not before.
 //!
-//! The bytes are counted and not looked at. Each has a connection to the server of its own.
+//! The bytes to the server are counted and not looked at, since an agent's frames are scrambled (RFC 6455, 5.3); in those to
+//! the agent a credential is masked, in as many bytes as it has. Each has a connection to the server of its own.
 
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ use tokio::sync::oneshot;
 use wardroom_model::Reason;
 use wardroom_scribe::Receipt;
 
-use super::body::{Answer, Out};
+use super::body::{Answer, Cut, Out};
 use super::flight::Flight;
 use super::limits::{HEAD, PIECE};
 use super::refusal;
@@ -83,8 +84,11 @@ impl Upgraded {
         let Ok((server, first)) = server.await else { return };
         let (mut from_agent, mut to_agent) = split(agent);
         let (mut from_server, mut to_server) = split(server);
-        let out = pump(&mut from_agent, &mut to_server, early, |bytes| flight.count_out(bytes));
-        let back = pump(&mut from_server, &mut to_agent, first, |bytes| flight.count_back(bytes));
+        let out = pump(&mut from_agent, &mut to_server, early, |part| {
+            flight.count_out(part.len());
+            Ok(part)
+        });
+        let back = pump(&mut from_server, &mut to_agent, first, |part| flight.incoming(part));
         tokio::select! {
             biased;
             () = flight.ended_early() => {}
@@ -100,21 +104,20 @@ async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     first: Bytes,
-    count: impl Fn(usize),
+    pass: impl Fn(Bytes) -> Result<Bytes, Cut>,
 ) -> std::io::Result<()> {
-    if !first.is_empty() {
-        to.write_all(&first).await?;
-        to.flush().await?;
-        count(first.len());
-    }
+    let mut part = first;
     let mut piece = vec![0; PIECE];
     loop {
+        if !part.is_empty() {
+            let passed = pass(part).map_err(std::io::Error::other)?;
+            to.write_all(&passed).await?;
+            to.flush().await?;
+        }
         let length = from.read(&mut piece).await?;
         if length == 0 {
             return to.shutdown().await;
         }
-        to.write_all(piece.get(..length).unwrap_or_default()).await?;
-        to.flush().await?;
-        count(length);
+        part = Bytes::copy_from_slice(piece.get(..length).unwrap_or_default());
     }
 }

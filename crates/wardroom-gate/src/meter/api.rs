@@ -219,6 +219,7 @@ name = "scout"
 kind = "cell"
 [[network.allow]]
 host = "llm.example.com"
+inspect = true
 [[model_api]]
 host  = "llm.example.com"
 path  = "/ask/**"

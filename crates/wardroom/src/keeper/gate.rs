@@ -217,7 +217,8 @@ impl Start<'_> {
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
         let policy = in_memory("policy", text.as_bytes())?;
         let inspection = in_memory("inspection", self.inspection)?;
-        let given = [&theirs, self.ring, self.attribution, &policy, &inspection, self.counters].map(AsFd::as_fd);
+        let given =
+            [&theirs, self.ring, self.attribution, &policy, &inspection, self.counters].map(AsFd::as_fd);
         let child = roles::start("gate", &[self.file, &generation], &given, self.id)?;
         Ok(Helper::new(child, ours))
     }

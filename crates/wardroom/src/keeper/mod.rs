@@ -97,7 +97,8 @@ pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
     let placeholders = placeholders::prepare(places, policy)?;
     plan.environment.extend(placeholders.environment);
     let prices = metering::prices(&places.prices()).or_exit(Exit::Policy)?;
-    let inspection = Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
+    let inspection =
+        Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
     let crew = start::start(places, &agent, &plan, &request, inspection)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
     if let Err(error) = std::fs::remove_file(&agent.control)

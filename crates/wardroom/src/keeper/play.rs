@@ -48,7 +48,8 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
 
 /// `gate FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments else {
+    let [policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments
+    else {
         bail!("wrong number of arguments")
     };
     wardroom_gate::serve(GateSetup {

@@ -61,8 +61,9 @@ pub(super) fn start(
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
     let counters = metering::counters(&agent.counters).or_exit(Exit::CannotContain)?;
-    let ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
-    let parts = Parts { ring, attribution: from_guard, identity: plan.identity, inspection, counters };
+    let gate_ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
+    let parts =
+        Parts { ring: gate_ring, attribution: from_guard, identity: plan.identity, inspection, counters };
     let gate = Early::start(parts, &request.source)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
