@@ -43,6 +43,18 @@ impl Web {
         Self { address, authority, heads }
     }
 
+    /// A server with this certificate that answers nothing, and trusts itself.
+    pub fn with_certificate(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> Self {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = Arc::new(configured(&[b"http/1.1"], certificate.der().clone(), key));
+        let address = serve_each("127.0.0.1".parse().unwrap(), move |stream| {
+            let session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = StreamOwned::new(session, stream);
+            assert!(read_head(&mut tls).is_none(), "a request for a server that is not the one");
+        });
+        Self { address, authority: certificate.pem(), heads: channel().1 }
+    }
+
     /// Serves each TLS connection with this, on an event loop of its own.
     pub fn on_tokio<F: Future<Output = ()>>(
         alpn: &[&[u8]],
@@ -105,14 +117,23 @@ impl Web {
 fn server_config(alpn: &[&[u8]]) -> (Arc<ServerConfig>, String) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = configured(alpn, made.cert.der().clone(), key);
+    (Arc::new(config), made.cert.pem())
+}
+
+fn configured(
+    alpn: &[&[u8]],
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![certificate], key)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    (Arc::new(config), made.cert.pem())
+    config
 }
 
 /// Reads up to the empty line.
