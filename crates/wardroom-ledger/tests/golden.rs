@@ -3,10 +3,12 @@
 
 use wardroom_ledger::show::{text, utc};
 use wardroom_ledger::{Head, Record, facets, ocsf};
+use wardroom_model::credential::{AgeStep, CredentialAct, CredentialNote};
 use wardroom_model::event::{
     Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, NameQuery, Privilege,
     Program,
 };
+use wardroom_model::request::{Request, RequestDecision, RequestEnd, RequestPhase, Usage};
 use wardroom_model::{Captured, HostName, Outcome, Reason, RuleRef, Stamp, Verdict};
 
 fn record(event: Event) -> Record {
@@ -118,6 +120,134 @@ fn the_end_of_a_connection_counts_its_bytes() {
             "traffic":{"bytes_out":10,"bytes_in":20,"bytes":30},"duration":1500,
             "unmapped":{"kind":"net","duration_us":1500000,"remote":{"ip":"203.0.113.9","port":443}}}"#,
     );
+}
+
+fn request(phase: RequestPhase) -> Event {
+    Event::Request(Request {
+        id: 9,
+        connection: 3,
+        actor: Some(actor()),
+        host: HostName::parse("api.example.com").unwrap(),
+        port: 443,
+        method: "POST".into(),
+        path: Captured::from("/v1/messages?beta=*"),
+        phase,
+    })
+}
+
+#[test]
+fn a_refused_request_is_exported_as_http_activity() {
+    let verdict = Verdict {
+        outcome: Outcome::Refused,
+        reason: Reason::PathNotNamed,
+        rule: Some(RuleRef { file: "scout.toml".into(), line: 12 }),
+    };
+    golden(
+        request(RequestPhase::Decided(RequestDecision { verdict, credential: None })),
+        "2026-09-21T14:13:20.123Z http        refused /usr/bin/curl[42] POST https://api.example.com/v1/messages?beta=* \
+         (no rule permits this path with this method) [scout.toml:12]",
+        r#"{"class_uid":4002,"class_name":"HTTP Activity","category_uid":4,"activity_id":6,"type_uid":400206,
+            "severity_id":2,"disposition_id":2,"disposition":"refused","status_id":2,
+            "status_detail":"no rule permits this path with this method","firewall_rule":{"name":"scout.toml:12"},
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "http_request":{"http_method":"POST","uid":"9",
+            "url":{"hostname":"api.example.com","path":"/v1/messages?beta=*","port":443,"scheme":"https"}},
+            "dst_endpoint":{"hostname":"api.example.com","port":443},
+            "connection_info":{"direction_id":2,"uid":"3"},"unmapped":{"kind":"http"}}"#,
+    );
+}
+
+#[test]
+fn the_end_of_a_request_names_its_credential_and_what_a_model_counted() {
+    let usage = Usage {
+        model: "claude-x\u{1b}".into(),
+        input: 100,
+        output: 20,
+        cached: 5,
+        micro_usd: Some(1_500_000),
+        assumed: true,
+    };
+    let end = RequestEnd {
+        status: Some(200),
+        sent: 10,
+        received: 20,
+        micros: 1_500_000,
+        credential: Some("anthropic".into()),
+        usage: Some(usage),
+        verdict: Verdict { outcome: Outcome::Allowed, reason: Reason::RulePermits, rule: None },
+    };
+    golden(
+        request(RequestPhase::Ended(end)),
+        "2026-09-21T14:13:20.123Z http        allowed /usr/bin/curl[42] 200 to POST \
+         https://api.example.com/v1/messages?beta=*, 10 bytes out, 20 in, 1.500 s, claude-x\\u{1b}: 100 tokens in, \
+         5 cached, 20 out, $1.500000 (assumed: the answer does not say) (a rule permits it)",
+        r#"{"class_uid":4002,"class_name":"HTTP Activity","category_uid":4,"activity_id":6,"type_uid":400206,
+            "severity_id":1,"disposition_id":1,"disposition":"allowed","status_id":1,"status_detail":"a rule permits it",
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "http_request":{"http_method":"POST","uid":"9",
+            "url":{"hostname":"api.example.com","path":"/v1/messages?beta=*","port":443,"scheme":"https"}},
+            "http_response":{"code":200},"traffic":{"bytes_out":10,"bytes_in":20,"bytes":30},"duration":1500,
+            "dst_endpoint":{"hostname":"api.example.com","port":443},
+            "connection_info":{"direction_id":2,"uid":"3"},
+            "unmapped":{"kind":"http","duration_us":1500000,"credential":"anthropic","usage":{"model":"claude-x\u001b",
+            "input_tokens":100,"output_tokens":20,"cached_tokens":5,"micro_usd":1500000,"assumed":true}}}"#,
+    );
+}
+
+fn note(act: CredentialAct, verdict: Option<Verdict>) -> Event {
+    let host = HostName::parse("api.example.com").ok();
+    Event::Credential(CredentialNote { name: "anthropic".into(), host, actor: Some(actor()), act, verdict })
+}
+
+#[test]
+fn a_placeholder_in_the_wrong_place_is_a_severe_finding() {
+    let verdict = Verdict::refused(Reason::CredentialMisused("query".into()));
+    golden(
+        note(CredentialAct::Misused { place: "query".into() }, Some(verdict)),
+        "2026-09-21T14:13:20.123Z credential  refused /usr/bin/curl[42] anthropic: its placeholder was sent in query at \
+         api.example.com (a credential's placeholder where it is not bound: query)",
+        r#"{"class_uid":3004,"class_name":"Entity Management","category_uid":3,"activity_id":99,"type_uid":300499,
+            "severity_id":4,"disposition_id":2,"disposition":"refused","status_id":2,
+            "status_detail":"a credential's placeholder where it is not bound: query",
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "entity":{"name":"anthropic","type":"credential"},
+            "message":"anthropic: its placeholder was sent in query at api.example.com","unmapped":{"kind":"credential"}}"#,
+    );
+}
+
+#[test]
+fn every_note_about_a_credential_has_its_line() {
+    let shown = |act| {
+        let line = text(&record(note(act, None)), |_| "T".into());
+        line.split_once("anthropic: ").map(|(_, rest)| rest.to_owned()).unwrap_or(line)
+    };
+    let limit = || "tokens_per_day".to_owned();
+    let cases = [
+        (
+            CredentialAct::InUse { version: 2, source: "the store".into() },
+            "value 2 is in use, from the store",
+        ),
+        (CredentialAct::Unavailable { why: "locked\n".into() }, "cannot be had: locked\\u{a}"),
+        (CredentialAct::Revoked, "revoked"),
+        (
+            CredentialAct::Age { step: AgeStep::DueSoon, seconds: 27 * 86_400 },
+            "due soon for rotation, 27 days old",
+        ),
+        (
+            CredentialAct::OwnCredential { place: "x-api-key".into() },
+            "the agent sent one of its own in x-api-key at api.example.com",
+        ),
+        (CredentialAct::LimitNear { limit: limit(), used: 80, of: 100 }, "80 of 100 tokens_per_day used"),
+        (
+            CredentialAct::LimitReached { limit: limit(), of: 100, until: 1_790_000_000 },
+            "all 100 tokens_per_day used, until 2026-09-21T14:13:20.000Z",
+        ),
+    ];
+    for (act, wanted) in cases {
+        assert_eq!(shown(act), wanted);
+    }
+    let masked = shown(CredentialAct::Masked { place: "body".into() });
+    assert!(masked.contains("body"), "{masked}");
 }
 
 #[test]
