@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike, value};
 use wardroom_model::name::HostNameError;
-use wardroom_model::{AgentName, HostName, HostPattern, RuleRef};
+use wardroom_model::{HostName, HostPattern, RuleRef};
 
 use crate::diagnose::PolicyErrors;
 use crate::network::{Decision, METHODS, RequestDecision, RequestLine};
@@ -181,6 +181,9 @@ fn as_it_is_reached(table: &mut Table, policy: &Policy, host: &HostName, port: u
     }
     let networks: Vec<_> = target.networks().iter().map(ToString::to_string).collect();
     texts(table, "networks", &networks);
+    if let Some(pem) = &target.authorities {
+        table.insert("ca", value(pem));
+    }
 }
 
 fn not_yet_permitted(
@@ -233,12 +236,7 @@ fn rules<'a>(document: &'a mut DocumentMut, list: &str) -> Result<&'a mut ArrayO
 /// The exact command that permits a connection, or one request of it. None where a rule cannot say just that: a path that
 /// servers read in more than one way, or that would be a pattern.
 #[must_use]
-pub fn allow_command(
-    agent: &AgentName,
-    host: &HostName,
-    port: u16,
-    line: Option<&RequestLine>,
-) -> Option<String> {
+pub fn allow_command(agent: &str, host: &HostName, port: u16, line: Option<&RequestLine>) -> Option<String> {
     let port = if port == 443 { String::new() } else { format!(" --port {port}") };
     let Some(line) = line else { return Some(format!("wardroom allow {agent} {host}{port}")) };
     is_sayable(line).then(|| {

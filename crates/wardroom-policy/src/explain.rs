@@ -1,5 +1,7 @@
 //! What a policy means, in plain sentences, for the human who answers for it.
 
+mod credential;
+
 use wardroom_model::plan::LimitsBy;
 
 use crate::network::{AllowRule, HostTarget, HttpRule, Target, TlsExpectation};
@@ -15,11 +17,9 @@ pub fn explain(policy: &Policy) -> Vec<String> {
     said.extend(isolation(&policy.isolation));
     said.extend(files(&policy.files));
     said.extend(network(policy));
-    said.extend(policy.credentials.iter().map(|credential| {
-        format!(
-            "It sees a placeholder in {}; the real value goes to {} alone ({}).",
-            credential.env, credential.host, credential.at
-        )
+    said.extend(policy.credentials.iter().flat_map(credential::sentences));
+    said.extend(policy.model_apis.iter().map(|api| {
+        format!("What requests for {} on {} use of a model is counted ({}).", api.path, api.host, api.at)
     }));
     said.push(match policy.retention {
         Retention::Forever => "Its ledger is kept for good.".to_owned(),
@@ -154,7 +154,7 @@ fn allow(rule: &AllowRule) -> String {
     };
     let apps =
         if rule.apps.is_empty() { String::new() } else { format!(", with {} alone", rule.apps.join(" or ")) };
-    let http = rule.http.as_ref().map(requests).unwrap_or_default();
+    let http = rule.http.as_ref().map(looked_at).unwrap_or_default();
     format!("It reaches {what}{apps}{http} ({}).", rule.at)
 }
 
@@ -174,11 +174,21 @@ fn host(host: &HostTarget) -> String {
     format!("{} {how}{pin}{special}", host.pattern)
 }
 
-fn requests(rule: &HttpRule) -> String {
-    let methods = if rule.methods.is_empty() { "any method".to_owned() } else { rule.methods.join(" or ") };
-    let paths: Vec<_> = rule.paths.iter().map(ToString::to_string).collect();
-    let paths = if paths.is_empty() { "any path".to_owned() } else { paths.join(" or ") };
-    format!(", for requests of {methods} to {paths}, looked at inside TLS")
+/// What requests a rule is for.
+pub(crate) fn requests(rule: &HttpRule) -> String {
+    let paths: Vec<_> = rule.paths().iter().map(ToString::to_string).collect();
+    match (rule.methods(), &*paths) {
+        ([], []) => "every request".to_owned(),
+        (methods, []) => format!("{} requests", methods.join(" and ")),
+        ([], paths) => format!("requests for {}", paths.join(" or ")),
+        (methods, paths) => format!("{} requests for {}", methods.join(" and "), paths.join(" or ")),
+    }
+}
+
+/// What of requests is looked at, in words behind a host.
+fn looked_at(rule: &HttpRule) -> String {
+    let kept = if rule.keep_query() { ", with the values of their queries" } else { "" };
+    format!("; the gate opens TLS, permits {} there, and records each{kept}", requests(rule))
 }
 
 fn numbers(ports: &std::collections::BTreeSet<u16>) -> String {
@@ -186,15 +196,15 @@ fn numbers(ports: &std::collections::BTreeSet<u16>) -> String {
     ports.join(", ")
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [(40_u32, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let exact = units.iter().find(|(shift, _)| bytes.is_multiple_of(1 << shift) && bytes >> shift > 0);
     exact.map_or_else(|| format!("{bytes} bytes"), |(shift, unit)| format!("{} {unit}", bytes >> shift))
 }
 
-fn span(seconds: u64) -> String {
-    let units = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+pub(crate) fn span(seconds: u64) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute")];
     let exact = units.iter().find(|(length, _)| seconds.is_multiple_of(*length));
-    exact
-        .map_or_else(|| format!("{seconds} seconds"), |(length, unit)| format!("{} {unit}", seconds / length))
+    let (count, unit) = exact.map_or((seconds, "second"), |(length, unit)| (seconds / length, unit));
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
 }

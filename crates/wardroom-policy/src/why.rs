@@ -3,13 +3,15 @@
 //! It asks the same functions that decide at run time; there is no second reading of the rules.
 
 mod path;
+mod request;
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 
 use wardroom_model::{HostName, Outcome, Reason, Verdict};
 
-use crate::network::{AllowRule, Decision, Target, TlsExpectation};
+use crate::explain;
+use crate::network::{AllowRule, Decision, RequestLine, Target, TlsExpectation};
 use crate::policy::Policy;
 
 /// The answer to `wardroom why`: a verdict, and what it means in sentences, the answer first.
@@ -48,13 +50,17 @@ impl Display for Answer {
     }
 }
 
-/// Answers for a host (`api.example.com`), a host and port, a URL, an address (with or without port), a path inside
-/// (`/workspace/x`) or a path outside (`~/.ssh/id_rsa`).
+/// Answers for a host (`api.example.com`), a host and port, an address (with or without port), a path inside
+/// (`/workspace/x`), a path outside (`~/.ssh/id_rsa`), or a URL: for its connection, and where that is `https` and has a
+/// path, for a request with this method.
 #[must_use]
-pub fn why(policy: &Policy, subject: &str) -> Answer {
+pub fn why(policy: &Policy, subject: &str, method: &str) -> Answer {
     let subject = subject.trim();
     if subject.starts_with('/') || subject.starts_with('~') {
         return path::why(policy, subject);
+    }
+    if let Some((host, port, line)) = request_of(subject, method) {
+        return request::why(policy, &host, port, &line);
     }
     let (subject, scheme_port) = strip_url(subject);
     if let Ok(address) = subject.parse::<SocketAddr>() {
@@ -77,6 +83,19 @@ pub fn why(policy: &Policy, subject: &str) -> Answer {
         },
         Err(_) => not_a_subject(subject),
     }
+}
+
+/// The request that a URL asks for, where it is one that a gate can look at.
+fn request_of(subject: &str, method: &str) -> Option<(HostName, u16, RequestLine)> {
+    let rest = subject.strip_prefix("https://").or_else(|| subject.strip_prefix("wss://"))?;
+    let path = rest.find(['/', '?']).and_then(|start| rest.get(start..))?;
+    let path = path.split('#').next().unwrap_or_default();
+    let (authority, _) = strip_url(subject);
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().ok()?),
+        None => (authority, 443),
+    };
+    Some((HostName::parse(name).ok()?, port, RequestLine::new(method, path)))
 }
 
 /// `https://host:port/path` without what is not about the connection.
@@ -136,6 +155,10 @@ fn how(rule: &AllowRule) -> String {
         TlsExpectation::Name => ", by TLS with this name",
         TlsExpectation::Raw => ", with any protocol over TCP",
         TlsExpectation::Inspect => ", by TLS with this name, request by request",
+    };
+    let protocol = match rule.http() {
+        Some(http) => format!("{protocol}: {}", explain::requests(http)),
+        None => protocol.to_owned(),
     };
     let pin = pin.map(|pin| format!(", dialled at {pin}")).unwrap_or_default();
     let apps = rule.apps();

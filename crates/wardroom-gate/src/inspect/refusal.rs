@@ -8,6 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 use wardroom_model::{Outcome, Reason, Verdict};
+use wardroom_policy::{RequestLine, allow_command};
 
 use super::body::Answer;
 use super::session::Session;
@@ -55,14 +56,11 @@ fn refusal(session: &Session, named: Named<'_>, refused: &Refusal) -> Response<A
     let Refusal { verdict, status, retry_after } = refused;
     let Named { method, path } = named;
     let host = session.host.as_str();
-    let remedy = remedy(&verdict.reason).then(|| {
-        format!(
-            "wardroom allow {} {host} --method {} --path {}",
-            session.agent(),
-            quoted(method),
-            quoted(path)
-        )
-    });
+    // A path that would be a pattern, or that servers read in more than one way, gets no command that permits more.
+    let line = RequestLine::new(method, path);
+    let remedy = remedy(&verdict.reason)
+        .then(|| allow_command(session.agent(), &session.host, session.port, Some(&line)))
+        .flatten();
     let body = json!({ "error": {
         "type": "wardroom_refused",
         "message": format!("Wardroom refused {method} {path} on {host}: {}", verdict.reason),
@@ -125,26 +123,4 @@ fn remedy(reason: &Reason) -> bool {
         reason,
         Reason::NoRule | Reason::MethodNotNamed(_) | Reason::PathNotNamed | Reason::PortNotNamed(_)
     )
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%@:+,=".contains(&b);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_of_the_command_whatever_it_holds() {
-        assert_eq!(quoted("/v1/messages"), "/v1/messages");
-        assert_eq!(quoted("/a;rm -rf $HOME"), "'/a;rm -rf $HOME'");
-        assert_eq!(quoted("/it's"), "'/it'\\''s'");
-        assert_eq!(quoted(""), "''");
-    }
 }

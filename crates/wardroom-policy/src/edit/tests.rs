@@ -1,5 +1,5 @@
 use proptest::prelude::{prop_assert, proptest};
-use wardroom_model::{AgentName, HostName};
+use wardroom_model::HostName;
 
 use super::{Addition, EditError, What, add_host as add_host_rule, allow, allow_command, deny};
 use crate::{Decision, Policy, RequestLine};
@@ -94,13 +94,12 @@ fn a_denial_is_a_rule_of_its_own() {
 
 #[test]
 fn a_command_permits_one_request_and_nothing_more() {
-    let agent = AgentName::parse("scout").unwrap();
     let host = HostName::parse("b.net").unwrap();
     let command =
-        |method: &str, path: &str| allow_command(&agent, &host, 8443, Some(&RequestLine::new(method, path)));
+        |method: &str, path: &str| allow_command("scout", &host, 8443, Some(&RequestLine::new(method, path)));
     let said = command("GET", "/a'b?q=secret").unwrap();
     assert_eq!(said, "wardroom allow scout b.net --port 8443 --method GET --path '/a'\\''b'");
-    assert_eq!(allow_command(&agent, &host, 443, None).unwrap(), "wardroom allow scout b.net");
+    assert_eq!(allow_command("scout", &host, 443, None).unwrap(), "wardroom allow scout b.net");
     for (method, path) in
         [("GET", "/a/**"), ("GET", "/*"), ("GET", "/a//b"), ("GET; rm", "/a"), ("GET", "/a%2fb")]
     {

@@ -75,12 +75,17 @@ fn between(first: HostRule<'_>, second: HostRule<'_>) -> Option<Diagnostic> {
     // One connection carries the requests of both, so both must lead to one place.
     let both = programs_meet(&first.rule, &second.rule) && (one.looks() || other.looks());
     let apart = (one.tls == TlsExpectation::Raw) != (other.tls == TlsExpectation::Raw);
-    (both && (apart || one.pin != other.pin || one.networks != other.networks)).then(|| {
-        let title = "two rules whose requests share a connection lead to different places";
-        Diagnostic::new(title, second.span.clone(), "another protocol, `address` or `networks`")
-            .related(first.span.clone(), "than here")
-            .help("write the same `protocol`, `address` and `networks` in both")
-    })
+    (both
+        && (apart
+            || one.pin != other.pin
+            || one.networks != other.networks
+            || one.authorities != other.authorities))
+        .then(|| {
+            let title = "two rules whose requests share a connection lead to different places";
+            Diagnostic::new(title, second.span.clone(), "another `protocol`, `address`, `networks` or `ca`")
+                .related(first.span.clone(), "than here")
+                .help("write the same `protocol`, `address`, `networks` and `ca` in both")
+        })
 }
 
 /// A rule that asks something of requests, below a wildcard that permits all of them anyway.

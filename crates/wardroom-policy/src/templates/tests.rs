@@ -73,7 +73,7 @@ fn why_answers_for_hosts_addresses_and_paths() {
     let policy = parse(&text);
     let cases = [
         ("api.anthropic.com", "allowed", "api.anthropic.com resolves inside. Port 443 is permitted, by TLS"),
-        ("https://api.anthropic.com/v1", "allowed", "api.anthropic.com:443 is permitted"),
+        ("https://api.anthropic.com/v1", "allowed", "https://api.anthropic.com/v1 is permitted, unseen"),
         ("evil.example", "refused", "no rule permits it. To permit it: wardroom allow scout evil.example"),
         ("evil.example:8443", "refused", "To permit it: wardroom allow scout evil.example --port 8443"),
         ("bad.net", "refused", "a rule denies it. Denial wins"),
@@ -105,12 +105,125 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ("/sys/kernel", "refused", "does not exist inside"),
     ];
     for (subject, outcome, wanted) in cases {
-        let answer = why(&policy, subject);
+        let answer = why(&policy, subject, "GET");
         let said = answer.to_string().replace('\n', " ");
         assert_eq!(answer.verdict().outcome.word(), outcome, "{subject}: {said}");
         assert!(said.contains(wanted), "{subject}: {said}");
     }
-    assert!(why(&policy, "bad.net").verdict().rule.as_ref().is_some_and(|rule| {
+    assert!(why(&policy, "bad.net", "GET").verdict().rule.as_ref().is_some_and(|rule| {
         text.lines().nth(usize::try_from(rule.line).unwrap() - 1).unwrap().contains("bad.net")
     }));
+}
+
+const REQUESTS: &str = r#"
+[agent]
+name = "scout"
+[isolation]
+kind = "cell"
+
+[[network.allow]]
+host = "api.net"
+methods = ["GET", "POST"]
+paths = ["/repos/acme/**"]
+
+[[network.allow]]
+host = "api.net"
+methods = ["DELETE"]
+paths = ["/repos/acme/old"]
+apps = ["/usr/bin/gh"]
+
+[[network.allow]]
+host = "plain.net"
+
+[[network.allow]]
+host = "aws.net"
+
+[[network.deny]]
+host = "*.bad.net"
+
+[[credential]]
+env = "AWS_ACCESS_KEY_ID"
+host = "aws.net"
+kind = "aws-sigv4"
+service = "s3"
+source = { command = ["/usr/bin/pass", "show", "aws"], timeout = "5 seconds", every = "1 hour" }
+overdue = "refuse"
+max_age = "7 days"
+limits = { requests_per_minute = 60, bytes_per_day = "1 GiB", usd_per_day = 2.5 }
+"#;
+
+#[test]
+fn a_request_is_answered_by_the_rules_that_decide_it() {
+    let policy = Policy::parse("scout.toml", REQUESTS).unwrap();
+    let cases = [
+        (
+            "https://api.net/repos/acme/x?q=1",
+            "POST",
+            "allowed",
+            "POST https://api.net/repos/acme/x is permitted, as a request.",
+        ),
+        ("https://api.net/x/../repos/acme", "GET", "allowed", "https://api.net/repos/acme is permitted"),
+        ("https://api.net/repos/acme/old", "DELETE", "allowed", "is permitted to /usr/bin/gh, as a request."),
+        (
+            "https://api.net/users",
+            "GET",
+            "refused",
+            "no rule permits this path with this method. The rule that comes nearest is for GET and POST requests for \
+             /repos/acme/** (scout.toml:8). To permit it: wardroom allow scout api.net --method GET --path /users",
+        ),
+        (
+            "https://api.net/repos/acme/%2e%2e%2fx",
+            "GET",
+            "refused",
+            "Servers read this path in more than one way",
+        ),
+        ("https://api.net/repos/**", "GET", "refused", "(scout.toml:8)."),
+        ("https://api.net:8443/x", "GET", "refused", "port 8443"),
+        ("https://plain.net/x", "TRACE", "allowed", "is permitted, unseen: no rule looks inside TLS there."),
+        ("https://aws.net/x", "TRACE", "refused", "no rule permits TRACE on this host"),
+        ("https://a.bad.net/x", "GET", "refused", "Denial wins"),
+        ("https://other.net/x", "GET", "refused", "wardroom allow scout other.net --method GET --path /x"),
+        ("https://api.net", "GET", "allowed", "request by request: GET and POST requests for /repos/acme/**"),
+    ];
+    for (subject, method, outcome, wanted) in cases {
+        let answer = why(&policy, subject, method);
+        let said = answer.to_string().replace('\n', " ");
+        assert_eq!(answer.verdict().outcome.word(), outcome, "{subject}: {said}");
+        assert!(said.contains(wanted), "{subject}: {said}");
+    }
+}
+
+#[test]
+fn requests_and_credentials_are_said_in_sentences() {
+    let policy = Policy::parse("scout.toml", REQUESTS).unwrap();
+    let said = explain(&policy);
+    for wanted in [
+        "It reaches api.net by TLS on port 443; the gate opens TLS, permits GET and POST requests for /repos/acme/** there, and \
+         records each (scout.toml:8).",
+        "It sees a placeholder in AWS_ACCESS_KEY_ID; the real value, `aws`, goes to aws.net alone, as an AWS signature, never \
+         itself (scout.toml:28).",
+        "The value of `aws` comes from the output of \"/usr/bin/pass\" \"show\" \"aws\", which has 5 seconds, again every 1 hour.",
+        "`aws` signs only for s3 in any region.",
+        "With `aws` it may use at most 60 requests a minute, 1 GiB a day, 2.5 US dollars a day.",
+        "`aws` is due for rotation after 7 days; it is refused when that is overdue.",
+    ] {
+        assert!(said.iter().any(|sentence| sentence == wanted), "{wanted}\nis not in {said:#?}");
+    }
+}
+
+/// The credential block that a template offers, taken out of its comments.
+fn offered(text: &str) -> String {
+    let (before, block) = text.split_once("# [[credential]]").unwrap();
+    let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with('#'));
+    let lines: Vec<_> = lines.map(|line| line.trim_start_matches("# ")).collect();
+    format!("{before}[[credential]]{}", lines.join("\n"))
+}
+
+#[test]
+fn the_credentials_that_templates_offer_are_valid_as_they_stand() {
+    for (name, credential) in [("claude-code", "anthropic"), ("codex", "openai")] {
+        let policy = parse(&offered(&template(name, &scout()).unwrap()));
+        assert_eq!(policy.credentials()[0].name, credential);
+        assert_eq!(policy.unsupported(), []);
+    }
 }

@@ -132,7 +132,7 @@ fn say_meaning(source: &Source) {
 /// Answers for one host, address or path, with the rule that decides.
 pub(super) fn why(places: &Places, asked: &cli::Why) -> Done {
     let source = load(&places.agent(&agent_name(&asked.name)?).policy)?;
-    let answer = wardroom_policy::why(&source.policy, &asked.subject);
+    let answer = wardroom_policy::why(&source.policy, &asked.subject, &asked.method);
     screen::data(&answer.to_string());
     Ok(if answer.verdict().outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
 }

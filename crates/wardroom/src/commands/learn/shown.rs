@@ -79,7 +79,7 @@ pub(super) fn json(agent: &AgentName, item: &Item) -> Value {
     let (kind, host, port, command) = match &item.thing {
         Thing::Requests(host, port) => ("requests", host.to_string(), Some(*port), None),
         Thing::Port(host, port) => {
-            ("port", host.to_string(), Some(*port), allow_command(agent, host, *port, None))
+            ("port", host.to_string(), Some(*port), allow_command(agent.as_str(), host, *port, None))
         }
         Thing::Program(host, port, _) => ("program", host.to_string(), Some(*port), None),
         Thing::Address(address) => {
@@ -87,13 +87,13 @@ pub(super) fn json(agent: &AgentName, item: &Item) -> Value {
             let command = format!("wardroom allow {agent} {ip} --port {port}");
             ("address", ip.to_string(), Some(port), Some(command))
         }
-        Thing::Name(host) => ("name", host.to_string(), None, allow_command(agent, host, 443, None)),
+        Thing::Name(host) => ("name", host.to_string(), None, allow_command(agent.as_str(), host, 443, None)),
         Thing::Domain(domain) => ("domain", domain.clone(), None, None),
     };
     let requests = item.requests.iter().map(|((method, path), seen)| {
         let line = RequestLine::new(method, path);
         let command = match &item.thing {
-            Thing::Requests(host, port) => allow_command(agent, host, *port, Some(&line)),
+            Thing::Requests(host, port) => allow_command(agent.as_str(), host, *port, Some(&line)),
             Thing::Port(..) | Thing::Program(..) | Thing::Address(_) | Thing::Name(_) | Thing::Domain(_) => {
                 None
             }

@@ -1,0 +1,153 @@
+//! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test waits for a screen, and drives the real binary")]
+
+mod common;
+#[path = "common/https.rs"]
+mod https;
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Child;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use common::{Stage, until};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const HOST: &str = "api.learned.example";
+
+/// A command at a terminal of its own.
+struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<String>>,
+    answered: usize,
+}
+
+impl Terminal {
+    fn run(stage: &Stage, arguments: &[&str]) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let open = || -> OwnedFd {
+            File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
+        };
+        let mut command = stage.command(arguments);
+        let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
+        let keyboard = File::from(master);
+        let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
+        let shown = Arc::clone(&screen);
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = reading.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
+            }
+        });
+        Self { child, keyboard, screen, answered: 0 }
+    }
+
+    fn shown(&self) -> String {
+        self.screen.lock().unwrap().replace('\r', "")
+    }
+
+    /// Waits until the screen shows a text behind the last answer, and then types.
+    fn answer(&mut self, wanted: &str, answer: &str) {
+        let place =
+            || self.shown().get(self.answered..).and_then(|new| Some(new.find(wanted)? + wanted.len()));
+        until(wanted, || {
+            place().is_some_and(|end| {
+                self.shown().get(self.answered + end..).unwrap().contains("? ") || wanted.contains('?')
+            })
+        });
+        self.answered = self.shown().len();
+        writeln!(self.keyboard, "{answer}").unwrap();
+    }
+
+    fn end(mut self) -> (i32, String) {
+        let code = self.child.wait().unwrap().code().unwrap_or(-1);
+        (code, self.shown())
+    }
+}
+
+#[test]
+fn what_was_refused_is_asked_about_and_written_once_it_is_confirmed() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.allow]]\nhost = \"known.example\"   # kept as it is\n");
+    let file = stage.policy_file("scout");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::read_to_string(&file).unwrap();
+    let line = "for h in one.example one.example two.test three.invalid; do getent hosts $h; done; exit 7";
+    let mut learning = Terminal::run(&stage, &["learn", "scout", "--", "sh", "-c", line]);
+    learning.answer("1 of 3: the host one.example", "a");
+    learning.answer("2 of 3: the host two.test", "n");
+    learning.answer("3 of 3: the host three.invalid", "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "nothing is written before it is confirmed");
+    learning.answer("Write this into", "y");
+    let (code, screen) = learning.end();
+    assert_eq!(code, 7, "the agent's own exit code: {screen}");
+    assert!(screen.contains("+[[network.allow]]\n+host = \"one.example\"\n"), "{screen}");
+    let after = fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with(before.trim_end()), "{after}");
+    assert!(
+        after.contains("[[network.deny]]\nhost = \"two.test\"\n") && !after.contains("three.invalid"),
+        "{after}"
+    );
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+
+    // What is later is asked again, and nothing else.
+    let mut again = Terminal::run(&stage, &["allow", "scout"]);
+    again.answer("1 of 1: the host three.invalid", "a");
+    again.answer("Write this into", "n");
+    let (code, screen) = again.end();
+    assert!(code == 0 && screen.contains("Nothing was written."), "{screen}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), after);
+}
+
+#[test]
+fn refused_requests_become_rules_for_exactly_these() {
+    let stage = Stage::new();
+    let root = stage.base().join("site");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("hello"), "hello\n").unwrap();
+    let server = https::start(HOST, root);
+    let rules = format!(
+        "[[network.allow]]\nhost = \"{HOST}\"\nmethods = [\"HEAD\"]\naddress = \"{}\"\nca = \"\"\"\n{}\"\"\"\n",
+        server.address, server.authority
+    );
+    stage.agent("scout", &rules);
+    let line =
+        format!("curl -s 'https://{HOST}/hello?token=x' 'https://{HOST}/**' 'https://{HOST}/a//b'; true");
+    let mut learning = Terminal::run(&stage, &["learn", "scout", "--", "sh", "-c", &line]);
+    learning.answer(&format!("a request to {HOST}, which is permitted for other ones"), "s");
+    learning.answer("Write this into", "y");
+    let (code, screen) = learning.end();
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("(2 refusals are of a kind that no rule here can permit"), "{screen}");
+    let after = fs::read_to_string(stage.policy_file("scout")).unwrap();
+    assert!(
+        after.contains("methods = [\"GET\"]\npaths = [\"/hello\"]\n") && !after.contains("/**"),
+        "{after}"
+    );
+    let said = stage.sh("scout", &format!("curl -s https://{HOST}/hello"));
+    assert!(said.out.contains("hello"), "{said:?}");
+}
+
+#[test]
+fn without_a_terminal_it_lists_and_never_asks() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let said = stage.call(&["learn", "scout", "--", "sh", "-c", "getent hosts one.example; exit 3"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.err.contains("1 thing was refused; `wardroom allow scout` asks about it"), "{said:?}");
+    let listed = stage.call(&["allow", "scout", "--json"]);
+    let object: serde_json::Value = serde_json::from_str(listed.out.trim()).unwrap();
+    assert_eq!((object["kind"].as_str(), object["host"].as_str()), (Some("name"), Some("one.example")));
+    assert_eq!(object["command"], "wardroom allow scout one.example");
+    let refused = stage.call(&["allow", "scout"]);
+    assert!(refused.code != 0 && refused.err.contains("the answers come from a terminal"), "{refused:?}");
+}
