@@ -1,7 +1,6 @@
 //! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
-#![expect(clippy::disallowed_methods, reason = "a test waits for a screen, and drives the real binary")]
 
 mod common;
 #[path = "common/https.rs"]

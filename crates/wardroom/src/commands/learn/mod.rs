@@ -33,10 +33,11 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
     } else if review::can_ask() {
         found.review()?;
     } else {
-        let many = found.items.len();
-        screen::talk(&format!(
-            "wardroom: {many} things were refused; `wardroom allow {name}` asks about them"
-        ));
+        let (many, them) = match found.items.len() {
+            1 => ("1 thing was".to_owned(), "it"),
+            many => (format!("{many} things were"), "them"),
+        };
+        screen::talk(&format!("wardroom: {many} refused; `wardroom allow {name}` asks about {them}"));
     }
     Ok(code)
 }
