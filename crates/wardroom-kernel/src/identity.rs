@@ -26,6 +26,32 @@ pub fn link(pid: Pid, name: &str) -> Result<Vec<u8>> {
     Ok(text.into_bytes())
 }
 
+/// A link under `/proc/PID` that is held, so that asking it again finds no path anew. It belongs to the process that
+/// it was opened for: when that one has gone it leads nowhere, whoever has its number by then.
+#[derive(Debug)]
+pub struct Link(OwnedFd);
+
+impl Link {
+    /// Opens it, without following it.
+    ///
+    /// # Errors
+    /// The process is gone, or this process has too many descriptors.
+    pub fn open(pid: Pid, name: &str) -> Result<Self> {
+        let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, path, flags, Mode::empty()).map(Self)
+    }
+
+    /// Where it leads now.
+    ///
+    /// # Errors
+    /// As [`link`].
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let text = rustix::fs::readlinkat(&self.0, c"", Vec::with_capacity(256))?;
+        Ok(text.into_bytes())
+    }
+}
+
 /// Where a descriptor of the process leads: a path, `socket:[inode]`, `anon_inode:...`.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 use thiserror::Error;
 
@@ -80,7 +81,8 @@ impl Listener {
         self.wakes_synchronously
     }
 
-    /// Receives the next call; waits for one. None when the caller died first, or a signal came.
+    /// Receives the next call; waits for one. None when the caller died first, a signal came, or no process is left
+    /// under the filter. Before Linux 6.11 the last does not end a wait.
     ///
     /// # Errors
     /// A kernel error, or a caller outside this pid namespace.
@@ -99,6 +101,23 @@ impl Listener {
         let thread = i32::try_from(raw.pid).ok().and_then(Pid::from_raw).ok_or(NotifyError::Foreign)?;
         let call = u32::try_from(raw.data.nr).map_err(|_negative| NotifyError::Foreign)?;
         Ok(Some(Notification { id: raw.id, thread, call, arguments: raw.data.args }))
+    }
+
+    /// Whether no process is left under the filter.
+    ///
+    /// # Errors
+    /// What `poll(2)` says.
+    pub fn is_over(&self) -> Result<bool, NotifyError> {
+        let mut set = [PollFd::new(&self.fd, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut set, Some(&now)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {
+                Ok(!set.map(|fd| fd.revents().is_empty()).contains(&true))
+            }
+            Err(errno) => {
+                Err(NotifyError::Kernel { what: "asking a listener for its end", error: errno.into() })
+            }
+        }
     }
 
     /// Whether the call still waits, so that what was read about its thread was about that thread.

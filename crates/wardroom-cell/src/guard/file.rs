@@ -8,7 +8,8 @@ use wardroom_model::event::{FileAct, FileOp};
 use wardroom_model::{Captured, Event, Reason, Verdict};
 
 use super::exec::own_link;
-use super::place::{AT_FDCWD, absolute, low};
+use super::place::{AT_FDCWD, absolute_from, low};
+use super::processes::Processes;
 use super::shape::{Act, Place, Shape};
 use super::{Guard, Trouble};
 
@@ -32,7 +33,7 @@ impl Guard {
         let Some(shape) = shape else {
             return self.refuse(call, Errno::PERM, "make a call that the guard cannot put on record");
         };
-        match read(call, shape) {
+        match read(call, shape, &mut self.processes) {
             Ok(Said { meaning: Meaning { op, mode }, path, other }) => {
                 let sensitive = self.sensitive.contains(&path)
                     || other.as_ref().is_some_and(|other| self.sensitive.contains(other));
@@ -67,8 +68,29 @@ impl Guard {
     }
 }
 
+/// What the relative paths of one call begin at. The working directory is asked for once, and only if it is needed.
+struct Bases<'a> {
+    thread: Pid,
+    processes: &'a mut Processes,
+    here: Option<Vec<u8>>,
+}
+
+impl Bases<'_> {
+    fn of(&mut self, directory: u32) -> rustix::io::Result<Vec<u8>> {
+        match (directory, &self.here) {
+            (AT_FDCWD, Some(here)) => Ok(here.clone()),
+            (AT_FDCWD, None) => {
+                let here = self.processes.directory(self.thread)?;
+                self.here = Some(here.clone());
+                Ok(here)
+            }
+            (fd, _) => identity::descriptor(self.thread, fd),
+        }
+    }
+}
+
 /// Reads all that a call says, absolute where it names a place.
-fn read(call: &Notification, shape: Shape) -> Result<Said, Trouble> {
+fn read(call: &Notification, shape: Shape, processes: &mut Processes) -> Result<Said, Trouble> {
     let argument = |at: usize| call.arguments.get(at).copied().unwrap_or_default();
     let mode = shape.mode.map(|at| low(argument(at)) & MODE_BITS);
     let meaning = match shape.act {
@@ -79,9 +101,10 @@ fn read(call: &Notification, shape: Shape) -> Result<Said, Trouble> {
         Place::Path(at) | Place::At(_, at) | Place::Text(at) => Some(argument(at)),
         Place::Descriptor(_) => None,
     };
-    let resolve = |place: Place, text: Vec<u8>| match place {
-        Place::Path(_) => absolute(call.thread, u64::from(AT_FDCWD), text),
-        Place::At(directory, _) => absolute(call.thread, argument(directory), text),
+    let mut bases = Bases { thread: call.thread, processes, here: None };
+    let mut resolve = |place: Place, text: Vec<u8>| match place {
+        Place::Path(_) => absolute_from(text, || bases.of(AT_FDCWD)),
+        Place::At(directory, _) => absolute_from(text, || bases.of(low(argument(directory)))),
         Place::Descriptor(at) => identity::descriptor(call.thread, low(argument(at))).unwrap_or_default(),
         Place::Text(_) => text,
     };

@@ -34,7 +34,6 @@ use privilege::Refusals;
 use processes::Processes;
 use shape::Shape;
 use socket::Gate;
-use watch::Ready;
 
 /// What a guard is made from.
 #[derive(Debug)]
@@ -55,10 +54,10 @@ pub struct GuardSetup {
     pub announcements: Announcements,
 }
 
-/// Answers for one cell, in one thread, until its last process is gone.
+/// Answers for one cell until its last process is gone.
 #[derive(Debug)]
 pub struct Guard {
-    listener: Listener,
+    listener: Arc<Listener>,
     handoff: Arc<Handoff>,
     filter: Filter,
     shapes: Vec<Option<Shape>>,
@@ -101,6 +100,9 @@ pub enum GuardError {
     /// The listener.
     #[error(transparent)]
     Listener(#[from] NotifyError),
+    /// A thread of the guard's own died in the middle of its work.
+    #[error("a thread of the guard panicked")]
+    Panicked,
     /// A descriptor of the guard's own.
     #[error("{what}: {errno}")]
     Kernel {
@@ -150,7 +152,7 @@ impl Guard {
         let GuardSetup { listener, handoff, filter, sensitive, trusted, attribution, announcements } = setup;
         raise_descriptor_limit();
         Ok(Self {
-            listener: Listener::new(listener)?,
+            listener: Arc::new(Listener::new(listener)?),
             handoff,
             filter: Filter::new(filter),
             shapes: shape::shapes(),
@@ -168,32 +170,27 @@ impl Guard {
     ///
     /// # Errors
     /// The ledger or the listener failed. Every call that is asked about fails from then on.
-    pub fn run(mut self, stop: BorrowedFd<'_>) -> Result<GuardEnd, GuardError> {
-        loop {
-            match watch::wait(&self.listener, &self.processes, &self.refusals, stop)? {
-                Ready::Exits => self.settle_exits()?,
-                Ready::Timer => {
-                    self.flush_refusals()?;
-                    self.look_again()?;
-                }
-                Ready::Stop => {
-                    // The keeper says so once the cell has ended: the last exits are there, and belong on record.
-                    self.settle_exits()?;
-                    self.flush_refusals()?;
-                    return Ok(GuardEnd::Stopped(self.figures));
-                }
-                Ready::CellEnded => {
-                    self.settle_last_exits()?;
-                    self.flush_refusals()?;
-                    return Ok(GuardEnd::CellEnded(self.figures));
-                }
-                Ready::Call => {
-                    if let Some(call) = self.listener.receive()? {
-                        self.serve(&call)?;
-                    }
-                }
-            }
-        }
+    pub fn run(self, stop: BorrowedFd<'_>) -> Result<GuardEnd, GuardError> {
+        watch::run(self, stop)
+    }
+
+    /// What is due once a second at most.
+    fn tick(&mut self) -> Result<(), GuardError> {
+        self.flush_refusals()?;
+        self.look_again()
+    }
+
+    /// The keeper says so once the cell has ended: the last exits are there, and belong on record.
+    fn stopped(&mut self) -> Result<GuardEnd, GuardError> {
+        self.settle_exits()?;
+        self.flush_refusals()?;
+        Ok(GuardEnd::Stopped(self.figures))
+    }
+
+    fn cell_ended(&mut self) -> Result<GuardEnd, GuardError> {
+        self.settle_last_exits()?;
+        self.flush_refusals()?;
+        Ok(GuardEnd::CellEnded(self.figures))
     }
 
     /// Serves one call.

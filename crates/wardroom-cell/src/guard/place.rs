@@ -7,10 +7,15 @@ use wardroom_kernel::identity;
 /// Makes a path absolute as the caller's call would: against its working directory, or against a descriptor.
 /// Where that base cannot be read the path stays as it was given; the kernel will find the same and say so.
 pub(super) fn absolute(thread: Pid, directory: u64, path: Vec<u8>) -> Vec<u8> {
+    absolute_from(path, || base(thread, directory))
+}
+
+/// The same, with what the base is left to the caller.
+pub(super) fn absolute_from(path: Vec<u8>, base: impl FnOnce() -> rustix::io::Result<Vec<u8>>) -> Vec<u8> {
     if path.first() == Some(&b'/') {
         return path;
     }
-    let Ok(mut base) = base(thread, directory) else { return path };
+    let Ok(mut base) = base() else { return path };
     if path.is_empty() {
         return base;
     }

@@ -11,7 +11,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
-use wardroom_kernel::identity;
+use wardroom_kernel::identity::{self, Link};
 use wardroom_kernel::pidfd::Pidfd;
 use wardroom_model::Event;
 use wardroom_model::event::{Actor, ProcessExit, Program};
@@ -37,6 +37,8 @@ pub(super) struct Processes {
 pub(super) struct Process {
     leader: Pid,
     pidfd: Pidfd,
+    /// Its working directory, once one was asked for.
+    directory: Option<Link>,
     /// As records show it.
     pub(super) actor: Actor,
     /// Execs on record whose image has not been seen yet.
@@ -54,6 +56,7 @@ impl Process {
 struct Thread {
     process: Pid,
     held: Pidfd,
+    directory: Option<Link>,
 }
 
 impl Processes {
@@ -76,6 +79,21 @@ impl Processes {
             None => self.admit(thread)?,
         };
         self.known.get_mut(&number(leader)).ok_or(Trouble::Gone)
+    }
+
+    /// Where a thread stands now. The link to ask is opened once for whoever is known: should it turn out another's,
+    /// because a number came back at this very moment, then the call is over and gets no record, and the end of who
+    /// is known here is settled before the next call is looked at.
+    pub(super) fn directory(&mut self, thread: Pid) -> rustix::io::Result<Vec<u8>> {
+        let held = match self.known.get_mut(&number(thread)) {
+            Some(process) => Some(&mut process.directory),
+            None => self.threads.get_mut(&number(thread)).map(|thread| &mut thread.directory),
+        };
+        match held {
+            Some(Some(link)) => link.read(),
+            Some(none) => none.insert(Link::open(thread, "cwd")?).read(),
+            None => identity::link(thread, "cwd"),
+        }
     }
 
     fn leader(&self, thread: Pid) -> Option<Pid> {
@@ -106,7 +124,7 @@ impl Processes {
         // A thread that cannot be held is asked about again each time: its number could come back as another's.
         if let (Some(held), true) = (held, self.threads.len() < MAX_THREADS) {
             self.watch(held.as_fd(), thread, EventFlags::IN)?;
-            self.threads.insert(number(thread), Thread { process, held });
+            self.threads.insert(number(thread), Thread { process, held, directory: None });
         }
         Ok(process)
     }
@@ -117,7 +135,8 @@ impl Processes {
         let until = if self.tells_status { EventFlags::empty() } else { EventFlags::IN };
         self.watch(pidfd.as_fd(), leader, until)?;
         let actor = Actor { pid: number(leader), program };
-        self.known.insert(number(leader), Process { leader, pidfd, actor, announced: Vec::new() });
+        self.known
+            .insert(number(leader), Process { leader, pidfd, directory: None, actor, announced: Vec::new() });
         Ok(())
     }
 
