@@ -2,7 +2,7 @@
 //! clones itself, and whatever fails after that takes all of it away again.
 
 use std::io::ErrorKind;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use wardroom_kernel::cellnet::CellSockets;
@@ -20,7 +20,7 @@ use crate::filter::{Filter, FilterOptions};
 use crate::init::{self, Setup};
 use crate::require::{NamespaceSwitches, require};
 use crate::root::{BindOptions, Taken, take};
-use crate::wire::{self, Reply, Request};
+use crate::wire::{self, Reply, Request, Source};
 
 /// How a cell is built, apart from its plan.
 #[derive(Debug, Clone, Copy)]
@@ -78,26 +78,45 @@ pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> 
 
     options.fail.at(Step::Cgroup)?;
     let cgroup = Cgroup::create(plan)?;
-    options.fail.at(Step::Source)?;
-    let taken = match plan.identity {
-        Identity::Operator { .. } => None,
-        Identity::Range { first } => Some(take_all(plan, first)?),
-    };
-
     options.fail.at(Step::Clone)?;
     let (ours, theirs) = message::pair()?;
     let level = options.features.landlock.min(landlock::level());
     let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
         Cloned::Child => {
-            init::run(Setup { plan, taken, filter: &filter, landlock: level, fail: options.fail }, &theirs)
+            init::run(Setup { plan, filter: &filter, landlock: level, fail: options.fail }, &theirs)
         }
         Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
     };
-    drop((theirs, taken));
+    drop(theirs);
     if let Some(cgroup) = &cgroup {
         cgroup.add(init.pid())?;
     }
+    options.fail.at(Step::Source)?;
+    if let Identity::Range { first } = plan.identity {
+        give_sources(&ours, &take_all(plan, first)?)?;
+    }
     finish(plan, cgroup, ours, init)
+}
+
+/// Gives init the sources that were taken for it.
+fn give_sources(control: &OwnedFd, taken: &[Option<Taken>]) -> Result<(), CellError> {
+    let lines = (0..).zip(taken).filter_map(|(mount, taken)| Some((mount, taken.as_ref()?)));
+    let all: Vec<(u32, &Taken)> = lines.collect();
+    for some in all.chunks(message::MOST_DESCRIPTORS) {
+        let source =
+            |(mount, taken): &(u32, &Taken)| Source { mount: *mount, directory: taken.is_directory() };
+        let trees: Vec<_> = some.iter().map(|(_, taken)| taken.tree()).collect();
+        tell(control, &Request::Sources(some.iter().map(source).collect()), &trees)?;
+    }
+    Ok(())
+}
+
+/// Says something to init. One that has ended already said why; that is heard next.
+fn tell(control: &OwnedFd, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), CellError> {
+    match wire::send(control, request, descriptors) {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+        sent => Ok(sent?),
+    }
 }
 
 /// Lets init go, and waits for what it says. The parameters are dropped from the last to the first: when this fails,
@@ -108,11 +127,7 @@ fn finish(plan: &CellPlan, cgroup: Option<Cgroup>, control: OwnedFd, init: Init)
         idmap::write(Some(init.pid()), range, range, false)
             .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
     }
-    match wire::send(&control, &Request::Go, &[]) {
-        // Init has ended already, and said why.
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
-        sent => sent?,
-    }
+    tell(&control, &Request::Go, &[])?;
     let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {
         Some((Reply::Built(mechanisms), descriptors)) => (mechanisms, descriptors),
         Some((Reply::Failed(fault), _)) => return Err(explain(fault)),
@@ -171,7 +186,7 @@ fn check(plan: &CellPlan) -> Result<(), CellError> {
     }
 }
 
-/// System mode: root takes the sources before it clones itself, because the cell's own root could not reach them.
+/// System mode: root takes the sources, because the cell's own root could not reach them.
 fn take_all(plan: &CellPlan, first: u32) -> Result<Vec<Option<Taken>>, Fault> {
     plan.mounts.iter().map(|mount| take_one(mount, first)).collect()
 }
@@ -208,7 +223,7 @@ fn refused_clone(error: &std::io::Error) -> CellError {
 /// A refusal during the building may come from the same switches: Ubuntu's lets the namespace be made and takes its powers.
 fn explain(fault: Fault) -> CellError {
     let refused = fault.errno.map(Errno::from_raw_os_error);
-    let early = matches!(fault.step, Step::Identity | Step::Root | Step::Mount | Step::Proc);
+    let early = matches!(fault.step, Step::Network | Step::Identity | Step::Root | Step::Mount | Step::Proc);
     let explained = match refused {
         Some(Errno::PERM | Errno::ACCESS) if early => NamespaceSwitches::of_this_host().explain(),
         Some(_) | None => None,

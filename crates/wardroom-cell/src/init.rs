@@ -14,14 +14,11 @@ use wardroom_kernel::seccomp::Program as Filter;
 use wardroom_model::plan::CellPlan;
 
 use crate::build::Fail;
-use crate::root::Taken;
 use crate::wire::{self, Reply};
 
 /// Everything that init needs, prepared by the keeper before it cloned itself.
 pub(crate) struct Setup<'a> {
     pub(crate) plan: &'a CellPlan,
-    /// For each mount of the plan, its source, where the keeper took it (system mode).
-    pub(crate) taken: Option<Vec<Option<Taken>>>,
     pub(crate) filter: &'a Filter,
     pub(crate) landlock: u32,
     pub(crate) fail: Fail,

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,14 +27,24 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    /// As it came over a socket.
+    pub(crate) fn new(tree: OwnedFd, directory: bool) -> Self {
+        Self { tree, directory }
+    }
+
     /// A single file's tree.
     pub(crate) fn file(tree: OwnedFd) -> Self {
         Self { tree, directory: false }
     }
 
-    /// The number of its descriptor, to be kept open.
-    pub(crate) fn number(&self) -> i32 {
-        self.tree.as_raw_fd()
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.directory
+    }
+
+    /// Its descriptor, to be sent.
+    pub(crate) fn tree(&self) -> BorrowedFd<'_> {
+        self.tree.as_fd()
     }
 }
 

@@ -11,7 +11,7 @@ use wardroom_model::event::Mechanism;
 use crate::error::Fault;
 
 /// The keeper to init.
-#[derive(Debug, Clone, Copy, Encode, Decode)]
+#[derive(Debug, Clone, Encode, Decode)]
 pub(crate) enum Request {
     /// The mapping and the control group are in place: build.
     #[n(0)]
@@ -30,6 +30,20 @@ pub(crate) enum Request {
     /// Send a signal to everything in the cell but init.
     #[n(3)]
     SignalAll(#[n(0)] i32),
+    /// Before [`Request::Go`], in system mode: sources that the keeper took, a descriptor for each line.
+    #[n(4)]
+    Sources(#[n(0)] Vec<Source>),
+}
+
+/// A source of a mount, taken by the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Source {
+    /// Which of the plan's mounts it is for.
+    #[n(0)]
+    pub(crate) mount: u32,
+    /// Whether it is a directory.
+    #[n(1)]
+    pub(crate) directory: bool,
 }
 
 /// A program to start.

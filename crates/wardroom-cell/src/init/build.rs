@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Gid, Uid};
-use wardroom_kernel::cellnet::{self, CellSockets};
+use wardroom_kernel::cellnet::{self, CellNetError, CellSockets};
 use wardroom_kernel::idmap::{self, Extent};
 use wardroom_kernel::{process, seccomp};
 use wardroom_model::event::Mechanism;
@@ -17,15 +17,19 @@ use crate::devices;
 use crate::error::{At, Fault, Step};
 use crate::privileges::{self, Status, chain};
 use crate::root::{BindOptions, Root, Taken, take};
-use crate::wire::{self, Reply, Request};
+use crate::wire::{self, Reply, Request, Source};
 
 /// Builds the cell and tells the keeper. Returns the descriptor that reports the ends of children.
 pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fault> {
-    let Setup { plan, mut taken, filter, landlock, fail } = setup;
-    let children = let_go(control, taken.as_deref())?;
+    let Setup { plan, filter, landlock, fail } = setup;
+    let children = let_go(control)?;
+
+    // It needs nothing of the keeper, which takes the sources of the mounts meanwhile.
+    fail.at(Step::Network)?;
+    let sockets = network(plan)?;
 
     fail.at(Step::Identity)?;
-    await_go(control)?;
+    let mut taken = await_go(control, plan)?;
     become_owner(plan.identity)?;
 
     let mut root = Root::new()?;
@@ -37,8 +41,6 @@ pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Faul
 
     fail.at(Step::Isolation)?;
     let mut mechanisms = vec![privileges::isolate(plan)?];
-    fail.at(Step::Network)?;
-    let sockets = network(plan)?;
     fail.at(Step::Limits)?;
     mechanisms.extend(privileges::limit(&plan.limits)?);
     mechanisms.append(&mut root.mechanisms);
@@ -65,28 +67,52 @@ pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Faul
 }
 
 /// Closes what came with the copy of the keeper, and stands on /dev/null.
-fn let_go(control: &OwnedFd, taken: Option<&[Option<Taken>]>) -> Result<OwnedFd, Fault> {
+fn let_go(control: &OwnedFd) -> Result<OwnedFd, Fault> {
     let step = Step::Clone;
     privileges::hold_on()?;
     rustix::process::umask(Mode::empty());
-    let trees = taken.unwrap_or_default().iter().flatten().map(Taken::number);
-    let mut keep: Vec<i32> = trees.chain([control.as_raw_fd()]).collect();
-    process::close_all_but(&mut keep).at(step, "close what was inherited")?;
+    process::close_all_but(&mut [control.as_raw_fd()]).at(step, "close what was inherited")?;
     process::stand_on_null().at(step, "/dev/null")?;
     process::children_as_descriptor().at(step, "signals")
 }
 
-/// Waits for the keeper, then takes the identity that owns the cell's user namespace.
-fn await_go(control: &OwnedFd) -> Result<(), Fault> {
+/// Waits for the keeper, which gives the sources of the plan's mounts where it took them (system mode).
+fn await_go(control: &OwnedFd, plan: &CellPlan) -> Result<Option<Vec<Option<Taken>>>, Fault> {
     let step = Step::Identity;
-    match wire::receive::<Request>(control, &mut [0; 64]).at(step, "the keeper's word")? {
-        Some((Request::Go, _)) => Ok(()),
-        Some((Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _)) | None => {
-            Err(Fault::said(step, "the keeper did not say go"))
+    let mut taken = match plan.identity {
+        Identity::Operator { .. } => None,
+        Identity::Range { .. } => Some(plan.mounts.iter().map(|_| None).collect()),
+    };
+    loop {
+        match wire::receive::<Request>(control, &mut [0; 1024]).at(step, "the keeper's word")? {
+            Some((Request::Go, _)) => return Ok(taken),
+            Some((Request::Sources(sources), trees)) => keep(&mut taken, &sources, trees)?,
+            Some((Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _)) | None => {
+                return Err(Fault::said(step, "the keeper did not say go"));
+            }
         }
     }
 }
 
+/// Puts each source to its mount; one that has no place is a fault.
+fn keep(
+    taken: &mut Option<Vec<Option<Taken>>>,
+    sources: &[Source],
+    trees: Vec<OwnedFd>,
+) -> Result<(), Fault> {
+    let wrong = || Fault::said(Step::Source, "a source that belongs to no mount");
+    if sources.len() != trees.len() {
+        return Err(wrong());
+    }
+    for (source, tree) in sources.iter().zip(trees) {
+        let at = usize::try_from(source.mount).map_err(|_wide| wrong())?;
+        let place = taken.as_mut().and_then(|taken| taken.get_mut(at)).ok_or_else(wrong)?;
+        *place = Some(Taken::new(tree, source.directory));
+    }
+    Ok(())
+}
+
+/// Takes the identity that owns the cell's user namespace.
 fn become_owner(identity: Identity) -> Result<(), Fault> {
     let step = Step::Identity;
     match identity {
@@ -150,7 +176,10 @@ fn take_here(source: &Path, options: BindOptions) -> Result<Option<Taken>, Fault
 }
 
 fn network(plan: &CellPlan) -> Result<CellSockets, Fault> {
-    cellnet::raise(&plan.literals).map_err(|error| Fault::said(Step::Network, chain(&error)))
+    cellnet::raise(&plan.literals).map_err(|error| match &error {
+        CellNetError::Kernel { step: _, source } => Fault::new(Step::Network, error.to_string(), source),
+        CellNetError::NotInForce { difference: _ } => Fault::said(Step::Network, chain(&error)),
+    })
 }
 
 fn hand_over(

@@ -75,7 +75,7 @@ fn shell_status(status: WaitStatus) -> u32 {
 
 fn answer(control: &OwnedFd, request: Request, fds: Vec<OwnedFd>, running: &mut Running) -> io::Result<()> {
     match request {
-        Request::Go => Ok(()),
+        Request::Go | Request::Sources(_) => Ok(()),
         Request::Spawn(id) => match spawn(control, id, fds) {
             Ok(pid) => {
                 running.push((pid, id));

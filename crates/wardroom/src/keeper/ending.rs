@@ -46,6 +46,8 @@ impl Run<'_> {
     /// Ends cell, guard, gate and scribe, in this order, and says how it went.
     pub(super) fn end(mut self, outcome: Outcome) -> Done {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
+        // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.
+        self.crew.gate.dismiss();
         self.await_watchers().or_exit(Exit::Internal)?;
         let Crew { cell, mut guard, canaries, gate, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
@@ -54,7 +56,6 @@ impl Run<'_> {
             problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
         };
         note("the cell", cell.end().map_err(Into::into));
-        gate.dismiss();
         note("the guard", guard.finish());
         if let Some(mut canaries) = canaries {
             note("the canaries", canaries.finish());
