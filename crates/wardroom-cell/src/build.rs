@@ -83,7 +83,7 @@ pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> 
     let level = options.features.landlock.min(landlock::level());
     let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
         Cloned::Child => {
-            init::run(Setup { plan, filter: &filter, landlock: level, fail: options.fail }, &theirs)
+            init::run(&Setup { plan, filter: &filter, landlock: level, fail: options.fail }, &theirs)
         }
         Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
     };

@@ -25,7 +25,7 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Runs init, to the end of the cell.
-pub(crate) fn run(setup: Setup<'_>, control: &OwnedFd) -> ! {
+pub(crate) fn run(setup: &Setup<'_>, control: &OwnedFd) -> ! {
     // A panic must not unwind into the copy of the keeper's stack that lies beneath this function.
     let result = catch_unwind(AssertUnwindSafe(|| match build::build(setup, control) {
         Ok(children) => serve::serve(control, &children).is_ok(),

@@ -1,5 +1,6 @@
 //! The command line: arguments as typed, before they mean anything.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -51,19 +52,27 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// One of Wardroom's own processes; started by the keeper only.
-    #[command(name = "__role", hide = true)]
-    Role(Role),
 }
 
-/// `__role`.
-#[derive(Debug, Args)]
+/// `wardroom __role NAME ARGUMENT...`: one of Wardroom's own processes, started by the keeper only.
+#[derive(Debug)]
 pub(crate) struct Role {
     /// Which.
     pub(crate) name: String,
     /// What it needs to know.
-    #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+impl Role {
+    /// The role that a command line names, if it names one. Looked at before the operator's command line is even
+    /// described, which takes a process longer than all that a role is told.
+    pub(crate) fn of(arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let mut arguments = arguments.skip(1);
+        arguments.next().filter(|word| word == "__role")?;
+        let mut words = arguments.map(OsString::into_string).collect::<Result<Vec<_>, _>>().ok()?.into_iter();
+        let name = words.next()?;
+        Some(Self { name, arguments: words.collect() })
+    }
 }
 
 /// A command about one agent.
@@ -115,7 +124,7 @@ pub(crate) struct Run {
     pub(crate) save: bool,
     /// What to run instead of the policy's command.
     #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `exec`.
@@ -125,7 +134,7 @@ pub(crate) struct Exec {
     pub(crate) name: String,
     /// What to run.
     #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `ps`.

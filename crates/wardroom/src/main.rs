@@ -18,6 +18,9 @@ use clap::Parser;
 use wardroom_model::exit::Exit;
 
 fn main() -> ExitCode {
+    if let Some(role) = cli::Role::of(std::env::args_os()) {
+        return ExitCode::from(keeper::play(&role).unwrap_or_else(|failure| failure.tell()));
+    }
     let code = match cli::Cli::try_parse() {
         Ok(cli) => commands::perform(cli).unwrap_or_else(|failure| failure.tell()),
         Err(usage) => {

@@ -61,7 +61,8 @@ fn answer_calls(listener: &Listener, desk: &Desk) -> Result<(), GuardError> {
     loop {
         match listener.receive()? {
             Some(call) => {
-                if desk.with(|guard| guard.serve(&call))?.is_none() {
+                let served = desk.with(|guard| guard.serve(&call))?;
+                if served.is_none() {
                     return Ok(());
                 }
             }

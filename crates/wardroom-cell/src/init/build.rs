@@ -20,8 +20,8 @@ use crate::root::{BindOptions, Root, Taken, take};
 use crate::wire::{self, Reply, Request, Source};
 
 /// Builds the cell and tells the keeper. Returns the descriptor that reports the ends of children.
-pub(super) fn build(setup: Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fault> {
-    let Setup { plan, filter, landlock, fail } = setup;
+pub(super) fn build(setup: &Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fault> {
+    let Setup { plan, filter, landlock, fail } = *setup;
     let children = let_go(control)?;
 
     // It needs nothing of the keeper, which takes the sources of the mounts meanwhile.

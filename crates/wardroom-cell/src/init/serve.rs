@@ -32,7 +32,7 @@ pub(super) fn serve(control: &OwnedFd, children: &OwnedFd) -> io::Result<()> {
         if asked {
             match wire::receive::<Request>(control, &mut buffer)? {
                 None => return Ok(()),
-                Some((request, descriptors)) => answer(control, request, descriptors, &mut running)?,
+                Some((request, descriptors)) => answer(control, &request, descriptors, &mut running)?,
             }
         }
     }
@@ -73,8 +73,8 @@ fn shell_status(status: WaitStatus) -> u32 {
     code.and_then(|code| u32::try_from(code).ok()).unwrap_or(255)
 }
 
-fn answer(control: &OwnedFd, request: Request, fds: Vec<OwnedFd>, running: &mut Running) -> io::Result<()> {
-    match request {
+fn answer(control: &OwnedFd, request: &Request, fds: Vec<OwnedFd>, running: &mut Running) -> io::Result<()> {
+    match *request {
         Request::Go | Request::Sources(_) => Ok(()),
         Request::Spawn(id) => match spawn(control, id, fds) {
             Ok(pid) => {

@@ -17,13 +17,12 @@ use wardroom_model::exit::Exit;
 use crate::cli::{Cli, Command};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{demo, keeper, verify};
+use crate::{demo, verify};
 
 /// Does what was asked.
 pub(crate) fn perform(cli: Cli) -> Done {
     let places = || Places::find(cli.base.as_deref());
     match cli.command {
-        Command::Role(role) => keeper::play(&role),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut io::stdout());
             Ok(0)

@@ -56,6 +56,8 @@ pub(super) struct Gate {
     id: Option<u32>,
     generation: u8,
     restarts: Restarts,
+    /// Whether it was asked to end.
+    dismissed: bool,
 }
 
 /// What a gate is started with, besides its policy.
@@ -114,6 +116,7 @@ impl Early {
             id,
             generation: 0,
             restarts: Restarts::default(),
+            dismissed: false,
         })
     }
 }
@@ -188,8 +191,14 @@ impl Gate {
     }
 
     /// Asks it to record what is open and to end, without waiting.
-    pub(super) fn dismiss(&self) {
+    pub(super) fn dismiss(&mut self) {
+        self.dismissed = true;
         self.helper.dismiss();
+    }
+
+    /// Whether it was asked to end, and so answers nothing any more.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed
     }
 
     /// Has it record what is open, and end.

@@ -60,7 +60,7 @@ impl Heartbeat {
 impl Run<'_> {
     /// Asks both helpers, where it is time to, and kills the one that is silent. The end of its socket does the rest.
     pub(super) fn check_heartbeats(&mut self) {
-        if self.crew.scribe.gate_waits() {
+        if self.crew.scribe.gate_waits() || self.crew.gate.is_dismissed() {
             self.heartbeats.gate.heard();
         }
         let gate = &mut self.crew.gate;

@@ -11,6 +11,7 @@ use wardroom_model::exit::Exit;
 use wardroom_scribe::{Handoff, Producer, ScribeSetup};
 use zeroize::Zeroizing;
 
+use super::roles::become_id;
 use crate::cli;
 use crate::demo;
 use crate::failure::{Done, OrExit};
@@ -31,11 +32,12 @@ pub(crate) fn play(role: &cli::Role) -> Done {
     Ok(0)
 }
 
-/// `scribe LEDGER KEYS ORIGIN control keeper-ring gate-ring`
+/// `scribe ID LEDGER KEYS ORIGIN control keeper-ring gate-ring`
 fn scribe(arguments: &[String]) -> anyhow::Result<()> {
-    let [ledger_dir, key_dir, origin, control, keeper, gate] = arguments else {
+    let [id, ledger_dir, key_dir, origin, control, keeper, gate] = arguments else {
         bail!("wrong number of arguments")
     };
+    become_id(id)?;
     wardroom_scribe::serve(ScribeSetup {
         ledger_dir: ledger_dir.into(),
         key_dir: key_dir.into(),
@@ -46,12 +48,13 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `gate FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
+/// `gate ID FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments
+    let [id, policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments
     else {
         bail!("wrong number of arguments")
     };
+    become_id(id)?;
     wardroom_gate::serve(GateSetup {
         sockets: None,
         handoff: Arc::new(Handoff::attach(descriptor(ring)?, Producer::Gate)?),

@@ -3,18 +3,20 @@
 
 use crate::failure::let_go;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// The running binary, whatever its file is called now.
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Starts a role. `inherited` become its descriptors under the same numbers, which it is told as arguments after
-/// `arguments`, in order. With an `id` (system mode), it runs under that uid and gid and no other.
+/// `arguments`, in order. With an `id` (system mode), it takes that uid and gid and no other before it does anything
+/// else ([`become_id`]): so this process need not copy itself to start another, which costs more than all that is told.
 ///
 /// Only the keeper's main thread starts processes, so no other child can inherit in between.
 #[expect(clippy::disallowed_methods, reason = "the one place where Wardroom starts processes of its own")]
@@ -25,11 +27,9 @@ pub(super) fn start(
     id: Option<u32>,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new(OURSELVES);
-    command.arg("__role").arg(role).args(arguments);
+    let id = id.map_or_else(|| SAME_ID.to_owned(), |id| id.to_string());
+    command.arg("__role").arg(role).arg(id).args(arguments);
     command.args(inherited.iter().map(|fd| fd.as_raw_fd().to_string()));
-    if let Some(id) = id {
-        command.uid(id).gid(id);
-    }
     command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
     let open = inherited.iter().map(|fd| Inherited::open(*fd)).collect::<Result<Vec<_>, _>>()?;
     let child = command.spawn().with_context(|| format!("cannot start the {role}"));
@@ -42,6 +42,24 @@ pub(super) fn start(
 #[expect(clippy::disallowed_methods, reason = "the one place where Wardroom starts processes of its own")]
 pub(crate) fn run_apart(base: &Path, agent: &str) -> std::io::Result<ExitStatus> {
     Command::new(OURSELVES).arg("--base").arg(base).args(["run", agent]).status()
+}
+
+/// What stands for an id where a role keeps the one it has.
+const SAME_ID: &str = "-";
+
+/// Takes the id that a role was started with, for good: as uid, as gid, and no other group.
+pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
+    if id == SAME_ID {
+        return Ok(());
+    }
+    let id: u32 = id.parse().context("no id")?;
+    // The kernel takes the highest number for "leave it".
+    anyhow::ensure!(id != 0 && id != u32::MAX, "{id} is no id to give up privileges with");
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    set_thread_groups(&[]).context("the groups")?;
+    set_thread_res_gid(gid, gid, gid).context("the group")?;
+    set_thread_res_uid(uid, uid, uid).context("the user")?;
+    Ok(())
 }
 
 /// A descriptor that stays open over an exec for as long as this lives.
