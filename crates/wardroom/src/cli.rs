@@ -235,7 +235,7 @@ pub(crate) struct Learn {
     pub(crate) name: String,
     /// What to run instead of the policy's command.
     #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<std::ffi::OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 /// `verify`.

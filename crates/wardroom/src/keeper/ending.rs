@@ -48,6 +48,8 @@ impl Run<'_> {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
         // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.
         self.crew.gate.dismiss();
+        // Then the ends of all that was killed are there for the guard to record.
+        self.await_end(|crew| Some(crew.cell.pidfd())).or_exit(Exit::Internal)?;
         self.await_watchers().or_exit(Exit::Internal)?;
         let Crew { cell, mut guard, canaries, gate, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
