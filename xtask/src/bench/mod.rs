@@ -4,6 +4,7 @@
 //! said and left out; it is never a number.
 
 mod gate;
+mod gateway;
 mod inside;
 mod ledger;
 mod peer;
@@ -13,6 +14,7 @@ mod resident;
 mod row;
 mod start;
 mod table;
+mod traffic;
 
 use std::path::PathBuf;
 
@@ -72,15 +74,18 @@ pub(crate) fn bench(options: &Options) -> Result<()> {
             Err(error) => say!("{name}: not measured: {error:#}"),
         }
     }
-    if rows.is_empty() {
+    let inspected = gateway::rows(&place, &chosen)?;
+    if rows.is_empty() && inspected.is_empty() {
         bail!("nothing was measured");
     }
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&rows)?;
+        let all: Vec<_> = rows.iter().chain(&inspected).collect();
+        let text = serde_json::to_string_pretty(&all)?;
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
     if options.write {
-        table::write(&rows)?;
+        table::write("bench", &rows)?;
+        table::write("bench gate", &inspected)?;
     }
     Ok(())
 }

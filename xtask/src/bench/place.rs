@@ -48,16 +48,19 @@ impl Place {
 
     /// Writes the policy; the host `bench.example` may be permitted and leads to this port of the loopback.
     pub(crate) fn permit(&self, port: Option<u16>) -> Result<()> {
+        let rule =
+            |port| format!("\n[[network.allow]]\nhost = \"bench.example\"\naddress = \"127.0.0.1:{port}\"\n");
+        self.permit_more(&port.map(rule).unwrap_or_default())
+    }
+
+    /// Writes the policy, with these tables besides.
+    pub(crate) fn permit_more(&self, tables: &str) -> Result<()> {
         let workspace = self.workspace();
-        let mut policy = format!(
+        let policy = format!(
             "[agent]\nname = \"{AGENT}\"\nowner = \"bench@example.com\"\ncommand = [\"/bin/true\"]\n\n\
-             [isolation]\nkind = \"cell\"\n\n[files]\nworkspace = \"{}\"\n",
+             [isolation]\nkind = \"cell\"\n\n[files]\nworkspace = \"{}\"\n{tables}",
             workspace.display()
         );
-        if let Some(port) = port {
-            policy +=
-                &format!("\n[[network.allow]]\nhost = \"bench.example\"\naddress = \"127.0.0.1:{port}\"\n");
-        }
         let path = self.base().join(format!("agents/{AGENT}.toml"));
         fs::write(&path, policy).with_context(|| path.display().to_string())
     }

@@ -8,8 +8,6 @@ use crate::bench::row::{Goal, Row};
 use crate::{say::say, spawn};
 
 const PAGE: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- bench -->";
-const END: &str = "<!-- /bench -->";
 
 /// One row as a line of a Markdown table.
 pub(crate) fn line(row: &Row) -> String {
@@ -30,15 +28,20 @@ pub(crate) fn line(row: &Row) -> String {
     )
 }
 
-/// Writes the table into the page on performance, between its marks.
-pub(crate) fn write(rows: &[Row]) -> Result<()> {
+/// Writes a table into the page on performance, between the marks of its name. Rows that were not measured this time leave
+/// theirs as it is.
+pub(crate) fn write(name: &str, rows: &[Row]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (begin, end) = (format!("<!-- {name} -->"), format!("<!-- /{name} -->"));
     let path = crate::workspace().join(PAGE);
     let page = fs::read_to_string(&path).context(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).context("no mark in docs/performance.md")?;
-    let (_, after) = rest.split_once(END).context("no end mark in docs/performance.md")?;
+    let (before, rest) = page.split_once(&begin).with_context(|| format!("no {begin} in {PAGE}"))?;
+    let (_, after) = rest.split_once(&end).with_context(|| format!("no {end} in {PAGE}"))?;
     let lines: Vec<_> = rows.iter().map(line).collect();
     let table = format!(
-        "{BEGIN}\n{}\n\n| what | medians | result | goal | |\n|---|---|---|---|---|\n{}\n{END}",
+        "{begin}\n{}\n\n| what | medians | result | goal | |\n|---|---|---|---|---|\n{}\n{end}",
         machine(),
         lines.join("\n")
     );
