@@ -300,8 +300,8 @@ fn the_manual_s_examples_parse_and_its_mistake_reads_as_it_says() {
     let manual = include_str!("../../../../../docs/policy.md");
     let blocks: Vec<_> =
         manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
-    for text in [blocks[0].to_owned(), with(blocks[1])] {
+    assert_eq!(blocks.len(), 5);
+    for text in [blocks[0].to_owned(), with(&blocks[1..].concat())] {
         let policy =
             Policy::parse("scout.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
         assert_eq!(policy.unsupported(), []);
