@@ -10,7 +10,6 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mlock, mmap_anonymous, munmap};
-use rustix::param::page_size;
 
 /// Bytes in locked memory. They are not copied, compared or shown by this type.
 pub struct Locked {
@@ -30,7 +29,8 @@ impl Locked {
     /// # Errors
     /// `ENOMEM` or `EPERM` where `RLIMIT_MEMLOCK` has no room: there is no unlocked copy then.
     pub fn new(bytes: &[u8]) -> io::Result<Self> {
-        let mapped = bytes.len().max(1).next_multiple_of(page_size());
+        // The kernel rounds every length below up to its pages (mmap(2), mlock(2), madvise(2), munmap(2)).
+        let mapped = bytes.len().max(1);
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: mmap with a null address takes no memory that exists; the kernel chooses a free range.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), mapped, access, MapFlags::PRIVATE) }?;
