@@ -41,14 +41,14 @@ pub(crate) async fn read(client: &TcpStream, host: &HostName) -> Result<Vec<u8>,
 
 /// The parser's state between pieces.
 #[derive(Default)]
-struct Hello {
+pub(crate) struct Hello {
     acceptor: Acceptor,
     begun: bool,
 }
 
 impl Hello {
     /// Takes the next piece. True once the hello is complete and names the host; an error as soon as it cannot.
-    fn feed(&mut self, mut piece: &[u8], host: &HostName) -> Result<bool, Reason> {
+    pub(crate) fn feed(&mut self, mut piece: &[u8], host: &HostName) -> Result<bool, Reason> {
         if !self.begun && piece.first().is_some_and(|first| *first != HANDSHAKE) {
             return Err(Reason::NotTls);
         }

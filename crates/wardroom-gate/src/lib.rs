@@ -15,6 +15,8 @@ pub mod control;
 mod credential;
 mod dial;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate;
 mod gateway;
 mod harden;

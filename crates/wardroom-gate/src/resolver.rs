@@ -72,8 +72,19 @@ async fn converse(gate: &Gate, mut stream: TcpStream) -> io::Result<()> {
 
 /// The answer to one message; none for what is not a question.
 fn answer(gate: &Gate, bytes: &[u8]) -> Option<Vec<u8>> {
+    let malformed =
+        || gate.recorder.name("", 0, Verdict::refused(Reason::Malformed("no DNS message".to_owned())));
+    reply(bytes, |query, reply| decide(gate, query, reply), malformed)
+}
+
+/// The answer to one message, as `decide` fills it in for a question.
+pub(crate) fn reply(
+    bytes: &[u8],
+    decide: impl FnOnce(&Query, &mut Message) -> ResponseCode,
+    malformed: impl FnOnce(),
+) -> Option<Vec<u8>> {
     let Ok(message) = Message::from_vec(bytes) else {
-        gate.recorder.name("", 0, Verdict::refused(Reason::Malformed("no DNS message".to_owned())));
+        malformed();
         let id = u16::from_be_bytes(*bytes.first_chunk()?);
         // A damaged response is no question either.
         let is_question = bytes.get(2)? & 0x80 == 0;
@@ -94,7 +105,7 @@ fn answer(gate: &Gate, bytes: &[u8]) -> Option<Vec<u8>> {
     reply.metadata.response_code = match (message.metadata.op_code, message.queries.as_slice()) {
         (OpCode::Query, [query]) => {
             reply.add_query(query.clone());
-            decide(gate, query, &mut reply)
+            decide(query, &mut reply)
         }
         (OpCode::Query, _) => ResponseCode::FormErr,
         _ => ResponseCode::NotImp,

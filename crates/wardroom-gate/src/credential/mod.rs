@@ -6,9 +6,9 @@
 
 mod exchange;
 mod held;
-mod mask;
+pub(crate) mod mask;
 mod own;
-mod search;
+pub(crate) mod search;
 mod seat;
 mod sigv4;
 mod supplied;

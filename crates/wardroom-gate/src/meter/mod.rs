@@ -9,15 +9,15 @@
 #![expect(dead_code, reason = "the seam stands before its callers do")]
 
 mod account;
-mod api;
+pub(crate) mod api;
 mod clock;
 mod counters;
 mod estimate;
-mod events;
+pub(crate) mod events;
 mod prices;
 mod refusal;
 mod reservation;
-mod scan;
+pub(crate) mod scan;
 mod window;
 
 use std::cell::RefCell;

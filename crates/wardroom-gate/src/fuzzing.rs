@@ -1,0 +1,184 @@
+//! The doors of the fuzz targets (`fuzz/`): each takes hostile bytes and states what must hold whatever they are.
+//!
+//! Compiled for fuzzing and for tests alone. `cargo test` runs every input of `fuzz/corpus` through the same doors, so that what
+//! was once found stays found.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use wardroom_kernel::locked::Locked;
+use wardroom_model::{HostName, Reason};
+
+use crate::credential::mask::{Mask, Needle};
+use crate::credential::search::{InBody, Search};
+use crate::hello::Hello;
+use crate::meter::api::pointers;
+use crate::meter::events::Events;
+use crate::meter::scan::{Field, Found, Pointers, Scan};
+use crate::placeholder::Tag;
+use crate::resolver;
+
+/// The first byte of an input says how long the parts are in which the rest comes.
+fn parts(data: &[u8]) -> (&[u8], usize) {
+    match data.split_first() {
+        Some((size, rest)) => (rest, usize::from(*size).max(1)),
+        None => (data, 1),
+    }
+}
+
+/// A ClientHello is understood the same in whatever parts it comes.
+pub fn client_hello(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let Ok(host) = HostName::parse("api.example.com") else { return };
+    let hello = |size: usize| {
+        let mut hello = Hello::default();
+        let mut answers = bytes.chunks(size).map(|part| hello.feed(part, &host));
+        answers.find(|answer| *answer != Ok(false)).unwrap_or(Ok(false))
+    };
+    let (whole, split) = (hello(bytes.len().max(1)), hello(size));
+    match (&whole, &split) {
+        // What is malformed may be noticed earlier or later, and in other words; never may it pass.
+        (Err(Reason::Malformed(_)), other) | (other, Err(Reason::Malformed(_))) => assert!(*other != Ok(true)),
+        (whole, split) => assert_eq!(whole, split),
+    }
+}
+
+/// Every question gets one answer of its own id, and no answer gets one.
+pub fn dns(data: &[u8]) {
+    let answer = resolver::reply(
+        data,
+        |query, _| {
+            let host = HostName::parse(&query.name().to_ascii());
+            if host.is_ok() { ResponseCode::NoError } else { ResponseCode::NXDomain }
+        },
+        || {},
+    );
+    let Some(answer) = answer else { return };
+    assert_eq!(answer.first_chunk::<2>(), data.first_chunk::<2>(), "another id");
+    let read = Message::from_vec(&answer);
+    assert!(read.is_ok_and(|read| read.metadata.message_type == MessageType::Response));
+}
+
+/// Names, as a policy and a resolver read them: what is a name is its own canonical form.
+pub fn host_name(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(host) = HostName::parse(text) {
+        assert_eq!(HostName::parse(host.as_str()).as_ref(), Ok(&host));
+    }
+}
+
+/// An answer is masked the same in whatever parts it comes, keeps its length, and has no value in it.
+pub fn masking(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let needles = NEEDLES.with(Vec::clone);
+    assert!(!needles.is_empty(), "no memory can be locked");
+    let through = |size: usize| {
+        let mut mask = Mask::default();
+        mask.add(needles.iter().map(Rc::clone));
+        let mut out = Vec::new();
+        for part in bytes.chunks(size) {
+            out.extend_from_slice(&mask.part(Bytes::copy_from_slice(part)).0);
+        }
+        out.extend_from_slice(&mask.rest());
+        out
+    };
+    let (whole, split) = (through(bytes.len().max(1)), through(size));
+    assert_eq!(whole.len(), bytes.len());
+    assert_eq!(split.len(), bytes.len());
+    for masked in [&whole, &split] {
+        assert!(memchr::memmem::find(masked, SECRET).is_none(), "the value came through");
+    }
+}
+
+const SECRET: &[u8] = b"sk/a\"a";
+
+thread_local! {
+    static NEEDLES: Vec<Rc<Needle>> = {
+        let secret = Locked::new(SECRET).map(Rc::new);
+        secret.and_then(|secret| Needle::forms(&secret, "XXXXXXXXXXXXXXXXXXXXXXXXXX")).unwrap_or_default()
+    };
+}
+
+/// A placeholder is found in a body in whatever parts it comes.
+pub fn placeholder(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let Some(tag) = Tag::parse("aaaabaaaac") else { return };
+    let search = Search::new(&tag);
+    let mut body = InBody::default();
+    let found = bytes.chunks(size).fold(false, |found, part| body.hits(&search, part) || found);
+    assert_eq!(found, search.hits(bytes));
+}
+
+/// Usage is read the same in whatever parts an answer comes, and what is no JSON gives none.
+pub fn usage(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let pointers = pointers(&[
+        (Field::Model, "/model"),
+        (Field::Input, "/usage/input_tokens"),
+        (Field::Output, "/a/0/b"),
+        (Field::Cached, "/a/1"),
+    ]);
+    assert_eq!(scanned(&pointers, bytes, size), scanned(&pointers, bytes, bytes.len().max(1)));
+    assert_eq!(streamed(&pointers, bytes, size), streamed(&pointers, bytes, bytes.len().max(1)));
+    if let Some(found) = scanned(&pointers, bytes, size) {
+        // The one difference to a strict reader: text of strings that nobody asked for is not looked at.
+        if let Ok(text) = std::str::from_utf8(bytes)
+            && let Ok(tree) = serde_json::from_str::<serde_json::Value>(text)
+        {
+            agrees(&found, &tree);
+        }
+    } else if let Ok(tree) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        assert!(!tree.is_object() || deep(bytes), "a whole object was not read: {tree}");
+    }
+}
+
+/// A number that was said without doubt is the one that a reader of the whole tree sees, or a larger one before it.
+fn agrees(found: &Found, tree: &serde_json::Value) {
+    let read = tree.pointer("/usage/input_tokens").and_then(serde_json::Value::as_u64);
+    if let (Some(scanned), Some(read)) = (found.number(Field::Input), read) {
+        assert!(scanned >= read);
+    }
+}
+
+/// Whether the nesting, or a number, is beyond what the scanner follows.
+fn deep(bytes: &[u8]) -> bool {
+    let opens = bytes.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    opens > 64 || bytes.len() > 1_024
+}
+
+fn scanned(pointers: &Pointers, bytes: &[u8], size: usize) -> Option<Found> {
+    let mut scan = Scan::new(pointers);
+    bytes.chunks(size).for_each(|part| scan.push(part));
+    scan.finish()
+}
+
+fn streamed(pointers: &Pointers, bytes: &[u8], size: usize) -> Found {
+    let mut events = Events::new(pointers);
+    bytes.chunks(size).for_each(|part| events.push(part));
+    events.found().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn every_input_of_the_corpus_keeps_the_promises() {
+        let doors: [(&str, fn(&[u8])); 6] = [
+            ("client_hello", super::client_hello),
+            ("dns", super::dns),
+            ("host_name", super::host_name),
+            ("masking", super::masking),
+            ("placeholder", super::placeholder),
+            ("usage", super::usage),
+        ];
+        for (name, door) in doors {
+            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(name);
+            let inputs = fs::read_dir(&corpus).unwrap_or_else(|e| panic!("{}: {e}", corpus.display()));
+            let read = inputs.map(|input| fs::read(input.unwrap().path()).unwrap()).map(|input| door(&input));
+            assert!(read.count() > 0, "{name}: no input");
+        }
+    }
+}
