@@ -39,7 +39,9 @@ pub fn client_hello(data: &[u8]) {
     let (whole, split) = (hello(bytes.len().max(1)), hello(size));
     match (&whole, &split) {
         // What is malformed may be noticed earlier or later, and in other words; never may it pass.
-        (Err(Reason::Malformed(_)), other) | (other, Err(Reason::Malformed(_))) => assert!(*other != Ok(true)),
+        (Err(Reason::Malformed(_)), other) | (other, Err(Reason::Malformed(_))) => {
+            assert!(*other != Ok(true))
+        }
         (whole, split) => assert_eq!(whole, split),
     }
 }

@@ -221,15 +221,23 @@ fn credential(note: &CredentialNote) -> String {
             format!("{name}: the agent sent one of its own in {}{at}", one_line(place))
         }
         CredentialAct::LimitNear { limit, used, of } => {
-            format!("{name}: {used} of {of} {} used", one_line(limit))
+            format!("{name}: {} of {} {} used", amount(limit, *used), amount(limit, *of), one_line(limit))
         }
         CredentialAct::LimitReached { limit, of, until } => {
             let until = utc(until.saturating_mul(1_000_000_000));
-            format!("{name}: all {of} {} used, until {until}", one_line(limit))
+            format!("{name}: all {} {} used, until {until}", amount(limit, *of), one_line(limit))
         }
         CredentialAct::Masked { place } => {
             format!("{name}: came back in {}{at}, and was masked", one_line(place))
         }
+    }
+}
+
+/// Money is counted in millionths of a dollar.
+fn amount(limit: &str, of: u64) -> String {
+    match limit {
+        "usd_per_day" => format!("{}.{:02}", of / 1_000_000, of % 1_000_000 / 10_000),
+        _ => of.to_string(),
     }
 }
 

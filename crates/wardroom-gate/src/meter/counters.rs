@@ -141,7 +141,8 @@ impl Counters {
         account: &Account,
     ) -> Result<(), CountersError> {
         let (older, sequence) = match self.copies(place.0) {
-            [None, None] => (0, 0),
+            // Nothing was written yet, or what was is damaged: that stays as it is.
+            [None, None] => self.read(place.0).map(|_nothing| (0, 0))?,
             [Some(first), None] => (1, first.sequence),
             [None, Some(second)] => (0, second.sequence),
             [Some(first), Some(second)] if first.sequence < second.sequence => (0, second.sequence),
@@ -232,3 +233,6 @@ fn decode(words: &[AtomicU64]) -> Option<Copy> {
     let account = Account { second: *second, used, said: *said, window };
     Some(Copy { sequence: *sequence, name: [*high, *low], account })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,6 @@
 //! request whose reservation has no room.
 //!
 //! The meter never sends, refuses or records anything by itself: the caller does, with what it is told here.
-#![expect(dead_code, reason = "the seam stands before its callers do")]
 
 mod account;
 pub(crate) mod api;

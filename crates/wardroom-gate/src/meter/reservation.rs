@@ -95,8 +95,8 @@ impl Reservation {
         model.answer = reader(&head.headers, &model.shape.answer);
         model.status = Some(head.status);
         if model.worst.is_none() && self.hold_all().is_err() {
-            // It answers a body that it has not seen the end of, or that has none. What has no room any more counts when
-            // it is settled.
+            // It answers a body that it has not seen the end of, or that has none. What has no room counts when it is over.
+            self.expect_all();
         }
     }
 
@@ -129,10 +129,24 @@ impl Reservation {
         let Some(model) = &mut self.model else { return Ok(()) };
         let said = (model.request.whole() == Whole::Yes).then(|| model.request.found());
         let worst = Estimate::new(&model.shape, &self.shared.prices, said, model.sent);
-        model.worst = Some(worst);
         let expected = worst.expected();
         let all = Amount { bytes: 0, tokens: expected.total(), micro_usd: worst.rate.cost(&expected) };
-        self.hold(all.minus(self.held).minus(self.past))
+        self.hold(all.minus(self.held).minus(self.past))?;
+        self.expect(worst);
+        Ok(())
+    }
+
+    /// The worst that can come of it is known from now on.
+    fn expect(&mut self, worst: Estimate) {
+        if let Some(model) = &mut self.model {
+            model.worst = Some(worst);
+        }
+    }
+
+    fn expect_all(&mut self) {
+        if let Some(model) = &mut self.model {
+            model.worst = Some(Estimate::new(&model.shape, &self.shared.prices, None, model.sent));
+        }
     }
 
     fn hold(&mut self, more: Amount) -> Result<(), NoRoom> {

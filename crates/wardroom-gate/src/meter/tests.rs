@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 
 use http::response;
+use wardroom_model::Reason;
 
 use super::*;
 
@@ -74,7 +75,12 @@ impl Bench {
     }
 
     fn used(&self) -> Amount {
-        Counters::open(&self.file).unwrap().look("anthropic").unwrap().unwrap().used
+        Counters::open(&self.file)
+            .unwrap()
+            .look("anthropic")
+            .unwrap()
+            .map(|account| account.used)
+            .unwrap_or_default()
     }
 }
 
@@ -108,4 +114,282 @@ fn an_answer_settles_what_was_reserved() {
     assert_eq!(usage.micro_usd, Some(30 + 750 + 900 + 600));
     assert_eq!(bench.used().tokens, 3_250);
     assert_eq!(bench.used().micro_usd, 2_280);
+}
+
+fn body_length(body: &[u8]) -> Option<u64> {
+    u64::try_from(body.len()).ok()
+}
+
+/// Asks, sends its body whole, and is answered.
+fn sent(bench: &Bench, body: &[u8], kind: &str, status: u16) -> Result<Reservation, NoRoom> {
+    let mut reservation = bench.ask(body_length(body))?;
+    reservation.observe_request(body)?;
+    reservation.answered(&head(kind, status));
+    Ok(reservation)
+}
+
+const STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"claude-sonnet-4-5\",\
+    \"usage\":{\"input_tokens\":25,\"cache_read_input_tokens\":7,\"output_tokens\":1}}}\r\n\r\n\
+    : ping\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"hello\"}}\n\n\
+    data: {\"type\":\"message_delta\",\ndata: \"usage\":{\"output_tokens\":15}}\n\nevent: message_stop\ndata: {}\n\n";
+
+#[test]
+fn a_stream_says_the_same_wherever_its_parts_end() {
+    let bench = Bench::new(CredentialLimits { tokens_per_day: Some(1_000_000), ..NO_LIMITS });
+    let (stream, body) = (STREAM.as_bytes(), request(100));
+    for border in 0..=stream.len() {
+        let mut one = sent(&bench, &body, "text/event-stream; charset=utf-8", 200).unwrap();
+        let (first, second) = stream.split_at(border);
+        one.observe(first).unwrap();
+        one.observe(second).unwrap();
+        let usage = one.settle(true).unwrap();
+        let said = (usage.input, usage.output, usage.cached, usage.assumed);
+        assert_eq!(said, (25, 15, 7, false), "parts end at {border}");
+    }
+}
+
+#[test]
+fn a_request_says_the_same_wherever_its_parts_end() {
+    let bench = Bench::new(CredentialLimits { tokens_per_day: Some(1_000_000), ..NO_LIMITS });
+    let body = request(777);
+    for border in 0..=body.len() {
+        let before = bench.used().tokens;
+        let mut one = bench.ask(None).unwrap();
+        let (first, second) = body.split_at(border);
+        one.observe_request(first).unwrap();
+        one.observe_request(second).unwrap();
+        let estimate = 777 + body_length(&body).unwrap().div_ceil(4);
+        assert_eq!(bench.used().tokens - before, estimate, "parts end at {border}");
+        one.answered(&head("application/json", 500));
+        assert_eq!(one.settle(true), None, "a failure of the server's costs nothing");
+        assert_eq!(bench.used().tokens, before);
+    }
+}
+
+#[test]
+fn s5b_what_is_missing_or_cut_off_counts_as_the_worst() {
+    let limits = CredentialLimits { tokens_per_day: Some(10_000_000), ..NO_LIMITS };
+    let body = request(500);
+    let worst_input = body_length(&body).unwrap();
+    let answers: [(&str, &[u8], bool, (u64, u64)); 5] = [
+        ("no usage", b"{}", true, (worst_input, 500)),
+        ("no JSON", b"hello", true, (worst_input, 500)),
+        ("cut off", br#"{"usage":{"input_tokens":3,"output_tokens":2}"#, false, (3, 500)),
+        ("ended too early", br#"{"usage":{"input_tokens":3,"output_tokens":2}"#, true, (3, 500)),
+        ("more than was asked for", br#"{"usage":{"output_tokens":900},"x":"#, false, (worst_input, 900)),
+    ];
+    for (what, answer, complete, expected) in answers {
+        let bench = Bench::new(limits);
+        let mut one = sent(&bench, &body, "application/json", 200).unwrap();
+        one.observe(answer).unwrap();
+        let usage = one.settle(complete).unwrap();
+        assert_eq!(((usage.input, usage.output), usage.assumed), (expected, true), "{what}");
+        assert_eq!(bench.used().tokens, expected.0 + expected.1, "{what}");
+    }
+    let bench = Bench::new(limits);
+    let mut stream = sent(&bench, &body, "text/event-stream", 200).unwrap();
+    stream.observe(&STREAM.as_bytes()[..300]).unwrap();
+    drop(stream);
+    assert_eq!(bench.used().tokens, 25 + 7 + 500, "a stream that was dropped after its first event");
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_reserved_in_full() {
+    let limits = CredentialLimits { tokens_per_day: Some(10_000_000), ..NO_LIMITS };
+    let all = 64_000;
+    let bodies = [
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":1,"max_tokens":900}"#, 900),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":900,"MAX_TOKENS":1}"#, 900),
+        (r#"{"model":"claude-sonnet-4-5","max\u005ftokens":900,"max_tokens":1}"#, 900),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":1,"max_tokens":"900"}"#, all),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":[1]}"#, all),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":-1}"#, all),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":null}"#, all),
+        (r#"{"model":"claude-sonnet-4-5","metadata":{"max_tokens":1}}"#, all),
+        (r#"{"model":"claude-sonnet-4-5"}"#, all),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":1,}"#, 128_000),
+        (r#"{"model":"claude-haiku-4-5","model":"claude-opus-4-1","max_tokens":1}"#, 1),
+        (r#"{"model":"claude-sonnet-4-5","max_tokens":1}{}"#, 128_000),
+        ("\u{1f}\u{8b}compressed", 128_000),
+    ];
+    for (body, output) in bodies {
+        let bench = Bench::new(limits);
+        let mut one = bench.ask(None).unwrap();
+        one.observe_request(body.as_bytes()).unwrap();
+        let input = u64::try_from(body.len()).unwrap().div_ceil(4);
+        assert_eq!(bench.used().tokens, input + output, "{body}");
+    }
+}
+
+#[test]
+fn s4_a_race_at_the_limit_stops_at_the_limit() {
+    let limits = CredentialLimits { tokens_per_day: Some(10_000), ..NO_LIMITS };
+    let bench = Bench::new(limits);
+    let body = request(900);
+    let mut open = Vec::new();
+    let refused = loop {
+        match sent(&bench, &body, "application/json", 200) {
+            Ok(reservation) => open.push(reservation),
+            Err(none) => break none,
+        }
+        assert!(bench.used().tokens <= 10_000);
+    };
+    assert_eq!(open.len(), 10);
+    // In flight alone: there may be room again at once.
+    assert_eq!((refused.status().as_u16(), refused.retry_after()), (429, Some(5)));
+    assert!(bench.notes.borrow().is_empty());
+    let exact: &[u8] = br#"{"usage":{"input_tokens":200,"output_tokens":800}}"#;
+    for mut one in open {
+        one.observe(exact).unwrap();
+        assert!(!one.settle(true).unwrap().assumed);
+    }
+    assert_eq!(bench.used().tokens, 10_000);
+    let refused = sent(&bench, &body, "application/json", 200).unwrap_err();
+    let ends = NOON + 43_200;
+    assert_eq!((refused.retry_after(), refused.reset()), (Some(43_200), Some(("tokens_per_day", ends))));
+    let limit = "tokens_per_day".to_owned();
+    let near = CredentialAct::LimitNear { limit: limit.clone(), used: 8_000, of: 10_000 };
+    let reached = CredentialAct::LimitReached { limit, of: 10_000, until: ends };
+    assert_eq!(*bench.notes.borrow(), [near, reached], "each is said once");
+}
+
+#[test]
+fn a_request_that_is_refused_is_refused_before_its_last_byte() {
+    let bench = Bench::new(CredentialLimits { tokens_per_day: Some(500), ..NO_LIMITS });
+    let body = request(1_000);
+    let (all_but_one, last) = body.split_at(body.len() - 1);
+    let mut one = bench.ask(None).unwrap();
+    one.observe_request(all_but_one).unwrap();
+    let refused = one.observe_request(last).unwrap_err();
+    assert_eq!(refused.status().as_u16(), 429);
+    assert!(refused.reason().to_string().contains("tokens_per_day"), "{}", refused.reason());
+    assert_eq!(one.settle(false), None);
+    assert_eq!(bench.used().tokens, 0, "it was never sent whole");
+}
+
+#[test]
+fn s4_starting_again_gives_nothing_back() {
+    let limits = CredentialLimits {
+        requests_per_minute: Some(3),
+        bytes_per_day: Some(100_000),
+        tokens_per_day: Some(2_000),
+        usd_per_day: Some(1.0),
+    };
+    let mut bench = Bench::new(limits);
+    let body = request(500);
+    for _ in 0..3 {
+        drop(sent(&bench, &body, "application/json", 200).unwrap());
+        bench = bench.again();
+    }
+    let before = bench.used();
+    assert_eq!(bench.ask(None).unwrap_err().reset().unwrap().0, "requests_per_minute");
+    pass(61);
+    let mut one = bench.ask(None).unwrap();
+    let refused = one.observe_request(&body).unwrap_err();
+    assert_eq!(refused.reset().unwrap().0, "tokens_per_day");
+    drop(one);
+    assert_eq!(bench.used().tokens, before.tokens);
+    set(NOON - 86_400);
+    let bench = bench.again();
+    pass(61);
+    let mut one = bench.ask(None).unwrap();
+    assert!(one.observe_request(&body).is_err(), "a clock that is set back gives nothing");
+    drop(one);
+    set(NOON + 43_200);
+    let bench = bench.again();
+    sent(&bench, &body, "application/json", 200).unwrap();
+    assert!(bench.used().tokens < before.tokens, "a new day begins with nothing used");
+}
+
+#[test]
+fn a_request_over_midnight_counts_on_the_day_that_reserved_it() {
+    let limits = CredentialLimits { tokens_per_day: Some(2_000), bytes_per_day: Some(100_000), ..NO_LIMITS };
+    let bench = Bench::new(limits);
+    let body = request(1_000);
+    let mut one = sent(&bench, &body, "text/event-stream", 200).unwrap();
+    one.observe(&[b' '; 100]).unwrap();
+    set(NOON + 50_000);
+    one.observe(&[b' '; 50]).unwrap();
+    one.observe(&[b' '; 25]).unwrap();
+    assert_eq!((bench.used().bytes, bench.used().tokens), (75, 0));
+    drop(one);
+    let used = bench.used();
+    let beyond = body_length(&body).unwrap() - body_length(&body).unwrap().div_ceil(4);
+    assert_eq!((used.bytes, used.tokens), (75, beyond), "what was used beyond the reservation counts today");
+}
+
+#[test]
+fn bytes_are_counted_both_ways_and_cut_off_at_the_limit() {
+    let bench = Bench::new(CredentialLimits { bytes_per_day: Some(1_000), ..NO_LIMITS });
+    assert!(bench.ask(Some(1_001)).is_err());
+    let mut one = bench.ask(Some(400)).unwrap();
+    one.observe_request(&[b' '; 400]).unwrap();
+    assert_eq!(bench.used().bytes, 400);
+    one.observe(&[0; 600]).unwrap();
+    assert_eq!(one.observe(&[0; 1]).unwrap_err().reset().unwrap().0, "bytes_per_day");
+    drop(one);
+    assert_eq!(bench.ask(None).unwrap_err().status().as_u16(), 429);
+}
+
+#[test]
+fn a_model_without_a_price_counts_as_the_dearest() {
+    let bench = Bench::new(CredentialLimits { usd_per_day: Some(100.0), ..NO_LIMITS });
+    let body = br#"{"model":"claude-nova-7","max_tokens":1000}"#;
+    let mut one = sent(&bench, body, "application/json", 200).unwrap();
+    one.observe(br#"{"model":"claude-nova-7","usage":{"input_tokens":1000,"output_tokens":1000}}"#).unwrap();
+    let usage = one.settle(true).unwrap();
+    // $15 and $75 for a million, the highest of the vendor's.
+    assert_eq!((usage.micro_usd, usage.assumed), (Some(90_000), true));
+    assert_eq!(bench.used().micro_usd, 90_000);
+}
+
+#[test]
+fn what_cannot_be_counted_is_refused_where_a_limit_hangs_on_it() {
+    set(NOON);
+    let limits = CredentialLimits { tokens_per_day: Some(1_000), ..NO_LIMITS };
+    let host = HostName::parse("api.anthropic.com").unwrap();
+    let ask = |path| Ask { credential: Some("anthropic"), host: &host, method: "POST", path, length: None };
+    let bench = Bench::new(limits);
+    let batches = bench.meter.reserve(ask("/v1/messages/batches")).unwrap_err();
+    assert_eq!((batches.status().as_u16(), batches.retry_after()), (403, None));
+    assert!(bench.meter.reserve(ask("/v1/messages/count_tokens")).is_ok());
+    let lost = Meter::with_clock(Prices::built_in().unwrap(), None, Box::new(drop), || NOW.with(Cell::get));
+    lost.put_in_force([("anthropic".to_owned(), limits)], Vec::new());
+    let refused = lost.reserve(ask("/v1/messages")).unwrap_err();
+    assert_eq!(refused.status().as_u16(), 503);
+    assert!(matches!(refused.reason(), Reason::FailedClosed(_)));
+    lost.put_in_force([("anthropic".to_owned(), NO_LIMITS)], Vec::new());
+    assert!(lost.reserve(ask("/v1/messages")).is_ok(), "without a limit there is nothing to count");
+}
+
+#[test]
+fn usage_is_read_without_a_credential_and_without_limits() {
+    set(NOON);
+    let meter = Meter::with_clock(Prices::built_in().unwrap(), None, Box::new(drop), || NOW.with(Cell::get));
+    let host = HostName::parse("api.openai.com").unwrap();
+    let ask =
+        Ask { credential: None, host: &host, method: "POST", path: "/v1/chat/completions", length: None };
+    let mut one = meter.reserve(ask).unwrap();
+    one.observe_request(br#"{"model":"gpt-5","n":2,"max_completion_tokens":10}"#).unwrap();
+    one.answered(&head("application/json", 200));
+    one.observe(br#"{"model":"gpt-5-2025-08-07","usage":{"prompt_tokens":100,"completion_tokens":20,"prompt_tokens_details":{"cached_tokens":60}}}"#).unwrap();
+    let usage = one.settle(true).unwrap();
+    assert_eq!((usage.input, usage.cached, usage.output, usage.assumed), (40, 60, 20, false));
+    // 40 at $1.25, 60 at $0.125, 20 at $10.
+    assert_eq!(usage.micro_usd, Some(258));
+}
+
+#[test]
+fn a_limit_that_is_near_is_said_once_a_day() {
+    let bench = Bench::new(CredentialLimits { requests_per_minute: Some(5), ..NO_LIMITS });
+    for _ in 0..4 {
+        drop(bench.ask(None).unwrap());
+    }
+    let near = CredentialAct::LimitNear { limit: "requests_per_minute".to_owned(), used: 4, of: 5 };
+    assert_eq!(*bench.notes.borrow(), [near]);
+    drop(bench.ask(None).unwrap());
+    let refused = bench.ask(None).unwrap_err();
+    assert_eq!((refused.retry_after(), bench.notes.borrow().len()), (Some(61), 2));
+    pass(61);
+    assert!(bench.ask(None).is_ok());
 }
