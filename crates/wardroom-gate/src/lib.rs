@@ -40,7 +40,7 @@ mod watched;
 pub use authority::{AuthorityError, AuthorityParts, Issued, certify, new_key};
 pub use harden::HardenError;
 pub use inspection::{Inspection, InspectionError};
-pub use meter::{Counters, CountersError, ModelPrice, PerMillion, PriceError, Prices, Rate, Tokens};
+pub use meter::{Counters, CountersError, ModelPrice, PerMillion, PriceError, Prices, Rate, Tokens, Usage};
 pub use serve::{GateError, GateSetup, serve};
 pub use synthetic::GENERATIONS;
 pub use upstream::Resolvers;

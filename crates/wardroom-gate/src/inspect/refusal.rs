@@ -12,6 +12,7 @@ use wardroom_policy::{RequestLine, allow_command};
 
 use super::body::Answer;
 use super::session::Session;
+use crate::clock::unix_now;
 use crate::credential::Refusal;
 
 /// Marks an answer as Wardroom's own.
@@ -70,6 +71,8 @@ fn refusal(session: &Session, named: Named<'_>, refused: &Refusal) -> Response<A
         "method": method,
         "path": path,
         "allow": remedy,
+        "retry_after": retry_after,
+        "reset": retry_after.map(|seconds| unix_now() + seconds),
     }});
     let mut answer = written(*status, &body);
     answer.headers_mut().insert(REFUSED, HeaderValue::from_static("1"));

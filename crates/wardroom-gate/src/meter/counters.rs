@@ -14,7 +14,7 @@ use thiserror::Error;
 use wardroom_kernel::shared::Words;
 
 use super::account::{Account, Amount};
-use super::clock::DAY;
+use super::clock::{Clock, DAY, now};
 use super::window::Window;
 
 /// Words of one copy. The layout below takes 41; a power of two keeps a copy within its page.
@@ -50,6 +50,19 @@ pub enum CountersError {
 #[derive(Debug)]
 pub struct Counters {
     words: Words,
+}
+
+/// What a credential has used. What is reserved by requests that are not over counts as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests in the last minute.
+    pub requests: u64,
+    /// Bytes of bodies today, both ways.
+    pub bytes: u64,
+    /// Tokens of models today.
+    pub tokens: u64,
+    /// Millionths of a US dollar today.
+    pub micro_usd: u64,
 }
 
 /// A credential's place in the file.
@@ -119,10 +132,20 @@ impl Counters {
         Ok((place, Account::EMPTY))
     }
 
-    /// What a credential has used, without making a place for it.
+    /// What a credential has used today and in the last minute, by counters that may be in use. Everything is zero for one
+    /// that was never used.
     ///
     /// # Errors
     /// See [`CountersError`].
+    pub fn used(&self, credential: &str) -> Result<Usage, CountersError> {
+        // The writer may overtake a reader twice, which then has seen no copy whole.
+        let account = self.look(credential).or_else(|_torn| self.look(credential))?;
+        let mut account = account.unwrap_or(Account::EMPTY);
+        account.advance(Clock::new(self.latest(), now()).read(now()));
+        let Amount { bytes, tokens, micro_usd } = account.used;
+        Ok(Usage { requests: account.window.used(), bytes, tokens, micro_usd })
+    }
+
     pub(crate) fn look(&self, credential: &str) -> Result<Option<Account>, CountersError> {
         let name = name(credential);
         for place in 0..ACCOUNTS {

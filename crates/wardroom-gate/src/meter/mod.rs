@@ -28,7 +28,7 @@ use wardroom_model::HostName;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_policy::CredentialLimits;
 
-pub use counters::{Counters, CountersError};
+pub use counters::{Counters, CountersError, Usage};
 pub use prices::{ModelPrice, PerMillion, PriceError, Prices, Rate, Tokens};
 pub(crate) use refusal::NoRoom;
 pub(crate) use reservation::Reservation;

@@ -27,14 +27,14 @@ impl NoRoom {
     /// For the record and the answer.
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::Exhausted { full: Full { limit, used, of, .. }, .. } => {
+            Self::Exhausted { full: Full { limit, used, of, .. }, wait, .. } => {
                 let said = match limit {
                     Limit::Dollars => format!("usd_per_day, {} of {} used", dollars(*used), dollars(*of)),
                     Limit::Requests | Limit::Bytes | Limit::Tokens => {
                         format!("{}, {used} of {of} used", limit.word())
                     }
                 };
-                Reason::LimitReached(said)
+                Reason::LimitReached(format!("{said}, room again in {wait} s"))
             }
             Self::Unmetered => Reason::LimitReached(
                 "what this request costs is not known, and the credential has a limit of tokens or dollars"
@@ -62,6 +62,7 @@ impl NoRoom {
     }
 
     /// The limit that is used up and when it can be used again, in seconds since the epoch.
+    #[cfg(test)]
     pub(crate) fn reset(&self) -> Option<(&'static str, u64)> {
         match self {
             Self::Exhausted { full, until, .. } => Some((full.limit.word(), *until)),

@@ -171,7 +171,8 @@ fn s5b_what_is_missing_or_cut_off_counts_as_the_worst() {
     let limits = CredentialLimits { tokens_per_day: Some(10_000_000), ..NO_LIMITS };
     let body = request(500);
     let worst_input = body_length(&body).unwrap();
-    let answers: [(&str, &[u8], bool, (u64, u64)); 5] = [
+    type Case = (&'static str, &'static [u8], bool, (u64, u64));
+    let answers: [Case; 5] = [
         ("no usage", b"{}", true, (worst_input, 500)),
         ("no JSON", b"hello", true, (worst_input, 500)),
         ("cut off", br#"{"usage":{"input_tokens":3,"output_tokens":2}"#, false, (3, 500)),
