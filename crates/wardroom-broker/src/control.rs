@@ -19,8 +19,9 @@ enum Said {
     /// The text comes as a file in memory.
     #[n(1)]
     Policy,
+    /// The connection comes with it.
     #[n(2)]
-    Again,
+    Gate,
     #[n(3)]
     Identity {
         #[n(0)]
@@ -35,8 +36,8 @@ pub enum Heard {
     Ping,
     /// The policy from now on: its text.
     Policy(OwnedFd),
-    /// There is a new gate, which knows nothing yet.
-    Again,
+    /// There is a new gate, which knows nothing yet: the connection to it.
+    Gate(OwnedFd),
     /// The store's key.
     Identity(Secret),
 }
@@ -54,6 +55,9 @@ pub enum Answer {
     /// It lives.
     #[n(1)]
     Pong,
+    /// Every source has been asked once.
+    #[n(2)]
+    Settled,
 }
 
 /// Asks whether it lives.
@@ -72,12 +76,12 @@ pub fn send_policy(control: impl AsFd, text: BorrowedFd<'_>) -> io::Result<()> {
     say(control, &Said::Policy, &[text])
 }
 
-/// Has it say everything to the gate once more.
+/// Gives it the connection to a new gate, which is to be told everything.
 ///
 /// # Errors
 /// When the broker is gone.
-pub fn send_again(control: impl AsFd) -> io::Result<()> {
-    say(control, &Said::Again, &[])
+pub fn send_gate(control: impl AsFd, gate: BorrowedFd<'_>) -> io::Result<()> {
+    say(control, &Said::Gate, &[gate])
 }
 
 /// Gives it the store's key.
@@ -120,11 +124,13 @@ pub(crate) fn hear(control: impl AsFd) -> io::Result<Option<Heard>> {
     let mut bytes = Zeroizing::new([0; LONGEST]);
     let Some((length, descriptors)) = message::receive(control, &mut *bytes)? else { return Ok(None) };
     let said: Said = minicbor::decode(bytes.get(..length).unwrap_or_default()).map_err(io::Error::other)?;
+    let mut descriptors = descriptors.into_iter();
+    let mut descriptor = || descriptors.next().ok_or(io::ErrorKind::InvalidData);
     let heard = match said {
         Said::Ping => Heard::Ping,
-        Said::Again => Heard::Again,
         Said::Identity { identity } => Heard::Identity(Secret::new(identity.into())),
-        Said::Policy => Heard::Policy(descriptors.into_iter().next().ok_or(io::ErrorKind::InvalidData)?),
+        Said::Gate => Heard::Gate(descriptor()?),
+        Said::Policy => Heard::Policy(descriptor()?),
     };
     Ok(Some(heard))
 }
@@ -145,15 +151,15 @@ mod tests {
     fn everything_arrives_as_it_was_said() {
         let (keeper, broker) = message::pair().unwrap();
         send_ping(&keeper).unwrap();
-        send_again(&keeper).unwrap();
+        send_gate(&keeper, keeper.as_fd()).unwrap();
         send_policy(&keeper, keeper.as_fd()).unwrap();
         send_identity(&keeper, &Secret::new(b"AGE-SECRET-KEY-1".to_vec())).unwrap();
         assert!(matches!(hear(&broker).unwrap(), Some(Heard::Ping)));
-        assert!(matches!(hear(&broker).unwrap(), Some(Heard::Again)));
+        assert!(matches!(hear(&broker).unwrap(), Some(Heard::Gate(_))));
         assert!(matches!(hear(&broker).unwrap(), Some(Heard::Policy(_))));
         let Some(Heard::Identity(identity)) = hear(&broker).unwrap() else { panic!("a key") };
         assert!(identity.eq_ct(b"AGE-SECRET-KEY-1"));
-        for said in [Answer::Ready { locked: true }, Answer::Pong] {
+        for said in [Answer::Ready { locked: true }, Answer::Pong, Answer::Settled] {
             answer(&broker, said).unwrap();
             assert_eq!(receive(&keeper).unwrap(), Some(said));
         }

@@ -112,7 +112,7 @@ pub enum CustodyError {
     #[error("systemd-creds is not installed here (systemd 250 or newer); choose --keyring or --passphrase")]
     NoSystemdCreds,
     /// systemd-creds failed.
-    #[error("systemd-creds gave nothing: {0}; an unprivileged user needs systemd 256 or newer")]
+    #[error("systemd-creds gave nothing (an unprivileged user needs systemd 256 or newer)")]
     SystemdCreds(#[from] run::RunError),
     /// The keyring refused.
     #[error("the kernel's keyring refuses: {0:?}")]

@@ -44,7 +44,7 @@ pub enum FetchError {
     #[error("{0}")]
     Shape(String),
     /// The value cannot be sent.
-    #[error("the value cannot be sent: {0}")]
+    #[error("the value cannot be sent")]
     Unsendable(#[from] Unsendable),
 }
 
@@ -64,6 +64,22 @@ pub struct Got {
     /// Where it came from, in words for the record.
     pub source: String,
     lease: Option<Lease>,
+}
+
+/// Whether a secret can be what this credential needs, as far as that can be seen without asking anybody.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check(credential: &Credential, secret: &Secret) -> Result<(), FetchError> {
+    match (&credential.source, &credential.particulars) {
+        (SecretSource::Command(_), _) => {
+            Err(FetchError::Shape("its secret comes from the command in the policy".to_owned()))
+        }
+        (SecretSource::Vault(_), _) => Ok(Raw::bytes(secret).single()?.sendable()?),
+        (SecretSource::Store, Particulars::GithubApp(_)) => github::check(secret),
+        (SecretSource::Store, Particulars::Oauth2(of)) => oauth2::check(of, secret),
+        (SecretSource::Store, particulars) => Raw::bytes(secret).material(particulars).map(drop),
+    }
 }
 
 /// Runs the operator's programs.
@@ -99,7 +115,7 @@ impl Sources {
         if self.store.is_revoked(&credential.name)? {
             return Err(self.store.revoked(&credential.name).into());
         }
-        let (raw, mut got) = match &credential.source {
+        let (raw, got) = match &credential.source {
             SecretSource::Store => {
                 let (secret, mut got) = self.held(credential)?;
                 got.source = "the store".to_owned();
@@ -113,6 +129,20 @@ impl Sources {
             }
             SecretSource::Vault(vault) => self.vault(credential, vault, now)?,
         };
+        self.made_of(credential, raw, got)
+    }
+
+    /// Makes of a secret that is not in the store yet what would be sent. A server that gives another secret for it has
+    /// that kept at once, for the one that was tried is then worth nothing any more.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn try_secret(&self, credential: &Credential, secret: &Secret) -> Result<Got, FetchError> {
+        self.made_of(credential, Raw::bytes(secret), Got::from_source(String::new()))
+    }
+
+    fn made_of(&self, credential: &Credential, raw: Raw, mut got: Got) -> Result<Got, FetchError> {
+        let now = clock::unix();
         let exchanged = match &credential.particulars {
             Particulars::Plain | Particulars::Basic { .. } | Particulars::Aws { .. } => {
                 got.material = raw.material(&credential.particulars)?;

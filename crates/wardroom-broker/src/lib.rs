@@ -10,6 +10,7 @@ pub mod fetch;
 mod keyring;
 mod label;
 mod line;
+pub mod probe;
 pub mod programs;
 mod raw;
 pub mod run;
@@ -20,7 +21,7 @@ pub mod web;
 
 pub use confine::ConfineError;
 pub use custody::{Custody, CustodyError, Keep, Setup};
-pub use fetch::{FetchError, Got, Programs, Sources};
+pub use fetch::{FetchError, Got, Programs, Sources, check};
 pub use label::Label;
 pub use line::step;
 pub use raw::without_line_end;

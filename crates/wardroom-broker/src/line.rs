@@ -144,7 +144,7 @@ impl Line {
             | FetchError::Web(_)
             | FetchError::Shape(_)
             | FetchError::Unsendable(_) => {
-                let why = error.to_string();
+                let why = described(error);
                 if matches!(&self.state, State::Unavailable(before) if *before == why) {
                     return Ok(None);
                 }
@@ -204,6 +204,17 @@ impl Line {
         let itself = self.credential.is_sent_as_stored();
         got.stored.filter(|_| itself).unwrap_or(self.version + 1)
     }
+}
+
+/// An error with its causes.
+pub(crate) fn described(error: &FetchError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// The step of an age: a tenth of the time is left, none is, it is over by a tenth.

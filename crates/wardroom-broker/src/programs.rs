@@ -96,7 +96,7 @@ pub fn serve(control: &OwnedFd, broker: &OwnedFd, file: &str, text: &str) -> Res
                 None => return Ok(()),
                 Some(Heard::Ping) => control::answer(control, Alive::Pong).map_err(BrokerError::Control)?,
                 Some(Heard::Policy(text)) => policy = parse(file, &crate::serve::whole(text)?)?,
-                Some(Heard::Again | Heard::Identity(_)) => {}
+                Some(Heard::Gate(_) | Heard::Identity(_)) => {}
             }
         }
         if asked && !answer(broker, &policy).map_err(BrokerError::Control)? {
@@ -112,7 +112,7 @@ fn answer(broker: impl AsFd, policy: &Policy) -> io::Result<bool> {
     let name = name.get(..length).unwrap_or_default();
     let mut said = match command(policy, name).map(printed) {
         Some(Ok(printed)) => Said::Printed { what: printed.expose().to_vec().into() },
-        Some(Err(error)) => Said::Failed { why: error.to_string() },
+        Some(Err(error)) => Said::Failed { why: crate::line::described(&error) },
         None => Said::Failed { why: "the policy names no command for this credential".to_owned() },
     };
     let mut bytes = Zeroizing::new(vec![0; LONGEST]);

@@ -22,7 +22,7 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// There is no such program, or it cannot be run.
-    #[error("cannot run {program}: {source}")]
+    #[error("cannot run {program}")]
     Start {
         /// Its path.
         program: String,
@@ -49,7 +49,7 @@ pub enum RunError {
         status: ExitStatus,
     },
     /// Talking with it failed.
-    #[error("cannot talk with {program}: {source}")]
+    #[error("cannot talk with {program}")]
     Talk {
         /// Its path.
         program: String,

@@ -63,9 +63,6 @@ pub enum BrokerError {
     /// The channel to the keeper.
     #[error("the channel to the keeper failed")]
     Control(#[source] io::Error),
-    /// The channel to the gate.
-    #[error("the channel to the gate failed")]
-    Gate(#[source] io::Error),
     /// It could not give up what it does not need.
     #[error(transparent)]
     Confine(#[from] ConfineError),
@@ -134,6 +131,8 @@ struct Broker {
     tell: Sender<News>,
     wake: OwnedFd,
     woken: Arc<OwnedFd>,
+    /// Whether every source has been asked once.
+    settled: bool,
 }
 
 /// What a thread that asked a source has to say.
@@ -167,6 +166,7 @@ impl Broker {
         let lines = policy.credentials().iter().map(|c| (c.name.clone(), Line::new(c.clone()))).collect();
         let (outbox, endings, woken) = (VecDeque::new(), Vec::new(), Arc::new(woken));
         Ok(Self {
+            settled: false,
             control,
             gate,
             file: policy_file,
@@ -183,38 +183,39 @@ impl Broker {
 
     fn run(mut self) -> Result<(), BrokerError> {
         loop {
-            let (told, writable) = self.wait()?;
-            if told && !self.listen()? {
+            if self.wait()? && !self.listen()? {
                 return self.farewell();
             }
             while let Ok(news) = self.news.try_recv() {
                 self.learn(news)?;
             }
             self.look()?;
-            if writable || !self.outbox.is_empty() {
-                self.send()?;
+            self.send();
+            if !self.settled && self.lines.values().all(|line| !line.busy && !line.wanted) {
+                self.settled = true;
+                control::answer(&self.control, Answer::Settled).map_err(BrokerError::Control)?;
             }
         }
     }
 
-    /// Waits for something to happen, or until it is time to look at the store.
-    fn wait(&self) -> Result<(bool, bool), BrokerError> {
-        let gate = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        let mut set = [
-            PollFd::new(&self.control, PollFlags::IN),
-            PollFd::new(&self.wake, PollFlags::IN),
-            PollFd::new(&self.gate, gate),
-        ];
+    /// Waits for something to happen, or until it is time to look at the store. Whether the keeper said something.
+    fn wait(&self) -> Result<bool, BrokerError> {
+        let mut set = vec![PollFd::new(&self.control, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // Only while there is something to send: a gate that has gone would be reported without end.
+        if !self.outbox.is_empty() {
+            set.push(PollFd::new(&self.gate, PollFlags::OUT));
+        }
         match poll(&mut set, Some(&LOOK)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(BrokerError::Kernel(error.into())),
         }
-        let [told, woken, writable] = set.map(|entry| !entry.revents().is_empty());
+        let mut ready = set.iter().map(|entry| !entry.revents().is_empty());
+        let (told, woken) = (ready.next() == Some(true), ready.next() == Some(true));
         if woken {
             // Whatever it says, there is news to look for.
             let _bytes = rustix::io::read(&self.wake, &mut [0; 64]);
         }
-        Ok((told, writable))
+        Ok(told)
     }
 
     /// Hears the keeper. False when it wants no more.
@@ -225,7 +226,10 @@ impl Broker {
                 control::answer(&self.control, Answer::Pong).map_err(BrokerError::Control)?;
             }
             Some(Heard::Policy(text)) => self.change(&parse(&self.file, &whole(text)?)?),
-            Some(Heard::Again) => self.say_everything()?,
+            Some(Heard::Gate(gate)) => {
+                self.gate = gate;
+                self.say_everything()?;
+            }
             Some(Heard::Identity(identity)) => self.unlock(&identity),
         }
         Ok(true)
@@ -339,17 +343,19 @@ impl Broker {
         self.endings.extend(got.map(|got| (clock::steady() + after, credential, got)));
     }
 
-    /// Sends what the gate has room for. A gate that is gone will be replaced, and be told everything.
-    fn send(&mut self) -> Result<(), BrokerError> {
+    /// Sends what the gate has room for. A gate that is gone will be replaced, and the next is told everything.
+    fn send(&mut self) {
         while let Some(packet) = self.outbox.front() {
             match rustix::net::send(&self.gate, packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(_) => drop(self.outbox.pop_front()),
-                Err(rustix::io::Errno::AGAIN) => return Ok(()),
+                Err(rustix::io::Errno::AGAIN) => return,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(BrokerError::Gate(error.into())),
+                Err(_gone) => {
+                    self.outbox.clear();
+                    return;
+                }
             }
         }
-        Ok(())
     }
 
     /// Gives back what is leased, within a bounded time.

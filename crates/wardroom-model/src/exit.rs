@@ -35,6 +35,8 @@ pub enum Exit {
     Supervision = 213,
     /// Anything else that is Wardroom's own fault.
     Internal = 214,
+    /// The credential store cannot be used: not set up, locked, damaged, or another user's.
+    Credentials = 215,
 }
 
 impl Exit {

@@ -47,6 +47,11 @@ pub(crate) enum Command {
     /// Verify or export the tamper-evident record itself.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Prepare this machine: say who keeps the key of the credential store.
+    Setup(Setup),
+    /// Manage the credentials that agents use and never hold.
+    #[command(subcommand)]
+    Credential(Credential),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -122,6 +127,9 @@ pub(crate) struct Run {
     /// With --here: keep the policy that this makes.
     #[arg(long, requires = "here")]
     pub(crate) save: bool,
+    /// Read the passphrase of the credential store from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<i32>,
     /// What to run instead of the policy's command.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
@@ -285,4 +293,128 @@ pub(crate) struct LedgerVerify {
     /// As JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `setup`.
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// Who keeps it.
+    #[command(flatten)]
+    pub(crate) custody: Custody,
+    /// Read the new passphrase from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<i32>,
+    /// Read the passphrase of before from this descriptor, where there is one already.
+    #[arg(long, value_name = "N")]
+    pub(crate) old_passphrase_fd: Option<i32>,
+}
+
+/// Who keeps the key of the credential store.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+#[expect(clippy::struct_excessive_bools, reason = "one flag each, of which at most one is given")]
+pub(crate) struct Custody {
+    /// A passphrase at rest; once unlocked, the kernel's keyring until the machine is switched off. The default.
+    #[arg(long)]
+    pub(crate) keyring: bool,
+    /// systemd-creds: sealed to this machine's TPM or host key; nothing is asked for.
+    #[arg(long)]
+    pub(crate) systemd_creds: bool,
+    /// A passphrase at rest, which is asked for at each start of an agent.
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+}
+
+/// `credential`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Credential {
+    /// Set a credential's value: from stdin, a descriptor or a command, never from an argument.
+    Set(CredentialSet),
+    /// List an agent's credentials, never their values.
+    List(CredentialList),
+    /// Replace a value: the new one is tried first, and no request fails in between.
+    Rotate(CredentialRotate),
+    /// Revoke a credential: here at once, then at its source where that can be done.
+    Revoke(CredentialNamed),
+    /// Try a credential out, with one harmless request where one is known.
+    Test(CredentialTest),
+    /// Unlock the store: the kernel's keyring keeps its key until the machine is switched off.
+    Unlock(CredentialUnlock),
+    /// Lock the store again. Agents that run keep what they have.
+    Lock,
+}
+
+/// A credential.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialNamed {
+    /// The agent.
+    pub(crate) name: String,
+    /// The credential, by its name in the policy.
+    pub(crate) credential: String,
+}
+
+/// `credential set`.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialSet {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: CredentialNamed,
+    /// Read the value from this descriptor.
+    #[arg(long, value_name = "N", conflicts_with = "command")]
+    pub(crate) from_fd: Option<i32>,
+    /// A command that prints the value.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// `credential list`.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialList {
+    /// The agent.
+    pub(crate) name: String,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `credential rotate`.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialRotate {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: CredentialNamed,
+    /// Read the new value from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) from_fd: Option<i32>,
+    /// A path of its host at which the new value is tried with a GET.
+    #[arg(long, value_name = "PATH", conflicts_with = "no_test")]
+    pub(crate) path: Option<String>,
+    /// Do not try the new value out.
+    #[arg(long)]
+    pub(crate) no_test: bool,
+    /// Read the passphrase of the credential store from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<i32>,
+}
+
+/// `credential test`.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialTest {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: CredentialNamed,
+    /// A path of its host that is asked with a GET.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// Read the passphrase of the credential store from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<i32>,
+}
+
+/// `credential unlock`.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialUnlock {
+    /// Read the passphrase of the credential store from this descriptor.
+    #[arg(long, value_name = "N")]
+    pub(crate) passphrase_fd: Option<i32>,
 }

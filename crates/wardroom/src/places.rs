@@ -73,6 +73,11 @@ impl Places {
         self.agents.with_file_name("prices.toml")
     }
 
+    /// What keeps the key of the credential store. The dot keeps it apart from every agent's state.
+    pub(crate) fn custody(&self) -> PathBuf {
+        self.state.join("custody.d")
+    }
+
     /// What belongs to one agent.
     pub(crate) fn agent(&self, name: &AgentName) -> AgentPlaces {
         let state = self.state.join(name.as_str());
@@ -83,6 +88,7 @@ impl Places {
             rings: state.join("rings"),
             authority: state.join("authority"),
             trust: state.join("trust"),
+            credentials: state.join("credentials"),
             lock: state.join("lock"),
             mark: state.join("mark"),
             counters: state.join("counters"),
@@ -113,6 +119,8 @@ pub(crate) struct AgentPlaces {
     pub(crate) mark: PathBuf,
     /// What its credentials have used.
     pub(crate) counters: PathBuf,
+    /// The values of its credentials, encrypted; the broker's own.
+    pub(crate) credentials: PathBuf,
     /// Held while the agent runs.
     pub(crate) lock: PathBuf,
     /// Where its keeper listens for the operator.

@@ -77,8 +77,16 @@ pub(crate) fn revoke(app: &GithubApp, token: &Secret, web: &Web) -> Result<(), F
     Ok(web.tell(Question { method: "DELETE", url, headers, body: None })?)
 }
 
+/// Whether this is a private key of an App.
+pub(crate) fn check(key: &Secret) -> Result<(), FetchError> {
+    EncodingKey::from_rsa_pem(key.expose()).map(drop).map_err(no_key)
+}
+
+fn no_key(_cause: jsonwebtoken::errors::Error) -> FetchError {
+    FetchError::Shape("the secret is no private key of an App: PEM, RSA".to_owned())
+}
+
 fn signed(app: &GithubApp, key: &Secret, now: u64) -> Result<Secret, FetchError> {
-    let no_key = |_cause| FetchError::Shape("the secret is no private key of an App: PEM, RSA".to_owned());
     let key = EncodingKey::from_rsa_pem(key.expose()).map_err(no_key)?;
     let claims = Claims { iat: now - BEFORE.min(now), exp: now + AFTER, iss: app.app_id.to_string() };
     let token = Zeroizing::new(encode(&Header::new(Algorithm::RS256), &claims, &key).map_err(no_key)?);

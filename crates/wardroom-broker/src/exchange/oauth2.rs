@@ -66,6 +66,18 @@ pub(crate) fn exchange(of: &Oauth2, secret: &Secret, web: &Web, now: u64) -> Res
     Ok(Token { token, expires: answer.expires_in.map(|seconds| now.saturating_add(seconds)), next })
 }
 
+/// Whether this is what the grant needs.
+pub(crate) fn check(of: &Oauth2, secret: &Secret) -> Result<(), FetchError> {
+    let Halves { client, refresh } = halves(of.grant, secret)?;
+    let needed = match of.grant {
+        Grant::ClientCredentials => client,
+        Grant::Refresh => refresh,
+    };
+    let missing = || FetchError::Shape("the secret has not what the grant needs".to_owned());
+    let needed = needed.ok_or_else(missing)?;
+    Ok(Secret::new(needed.as_bytes().to_vec()).sendable()?)
+}
+
 fn halves(grant: Grant, secret: &Secret) -> Result<Halves, FetchError> {
     if secret.expose().starts_with(b"{") {
         let wrong = |_cause| {

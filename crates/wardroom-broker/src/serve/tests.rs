@@ -131,14 +131,17 @@ fn a_file_that_is_damaged_while_it_is_used_ends_its_use() {
 
 #[test]
 fn a_new_gate_is_told_everything_again_and_ages_are_said_once() {
-    let bench = Bench::start(&format!("{POLICY}max_age = \"10 days\"\n"));
+    let mut bench = Bench::start(&format!("{POLICY}max_age = \"10 days\"\n"));
     bench.set("sk-1", clock::unix() - 12 * 86_400);
     bench.unlock();
     bench.value();
     assert!(matches!(bench.hear(), Supply::Age { step: AgeStep::Overdue, .. }));
-    control::send_again(&bench.keeper).unwrap();
+    let (gate, ours) = message::pair().unwrap();
+    control::send_gate(&bench.keeper, ours.as_fd()).unwrap();
+    bench.gate = gate;
     assert!(bench.value().1.eq_ct(b"sk-1"));
     assert!(matches!(bench.hear(), Supply::Age { step: AgeStep::Overdue, .. }));
     control::send_ping(&bench.keeper).unwrap();
+    assert_eq!(control::receive(&bench.keeper).unwrap(), Some(Answer::Settled));
     assert_eq!(control::receive(&bench.keeper).unwrap(), Some(Answer::Pong));
 }

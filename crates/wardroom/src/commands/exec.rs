@@ -40,7 +40,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
                 return Ok(u8::try_from(status).unwrap_or(u8::MAX));
             }
             Some((Answer::Refused { why }, _)) => return Err(Failure::new(Exit::CannotContain, why)),
-            Some((Answer::Running { .. }, _)) => {}
+            Some((Answer::Running { .. } | Answer::Recorded, _)) => {}
             None => {
                 return Err(Failure::new(Exit::Supervision, format!("{name} ended before the command did")));
             }
@@ -84,7 +84,7 @@ fn status(places: &Places, name: &AgentName) -> Option<(u32, String, String)> {
                 .unwrap_or_default();
             Some((keeper, since, command))
         }
-        (Answer::Terminal | Answer::Ended { .. } | Answer::Refused { .. }, _) => None,
+        (Answer::Terminal | Answer::Ended { .. } | Answer::Recorded | Answer::Refused { .. }, _) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operator's commands, one file a family.
 
+mod credential;
 mod edited;
 mod exec;
 mod learn;
@@ -7,6 +8,8 @@ pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
 pub(crate) mod run;
+pub(crate) mod secret_input;
+mod setup;
 
 use std::io;
 
@@ -23,6 +26,8 @@ use crate::{demo, verify};
 pub(crate) fn perform(cli: Cli) -> Done {
     let places = || Places::find(cli.base.as_deref());
     match cli.command {
+        Command::Setup(asked) => setup::setup(&places()?, &asked),
+        Command::Credential(asked) => credential::credential(&places()?, &asked),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut io::stdout());
             Ok(0)

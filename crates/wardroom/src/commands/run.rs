@@ -1,10 +1,12 @@
 //! `run`: an agent by its policy file, or `--here` by a policy that the command line makes.
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, stdin};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::Context;
+use wardroom_kernel::process::inherited;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 use wardroom_policy::templates::here_policy;
@@ -12,25 +14,30 @@ use wardroom_policy::templates::here_policy;
 use super::{agent_name, policy};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
-use crate::keeper::{self, RunRequest, Streams};
+use crate::keeper::{self, Passphrase, RunRequest, Streams};
 use crate::places::Places;
 use crate::screen;
 
 /// Runs an agent until its command ends, and returns the command's exit status.
 pub(super) fn run(places: &Places, asked: &cli::Run) -> Done {
     match &asked.name {
-        Some(name) => agent(places, &agent_name(name)?, &asked.command),
-        None => with(places, here(places, asked)?, &asked.command),
+        Some(name) => with(places, load(places, &agent_name(name)?)?, &asked.command, asked.passphrase_fd),
+        None => with(places, here(places, asked)?, &asked.command, asked.passphrase_fd),
     }
 }
 
 /// Runs an agent by its policy file.
 pub(super) fn agent(places: &Places, name: &AgentName, command: &[OsString]) -> Done {
-    with(places, policy::load(&places.agent(name).policy)?, command)
+    with(places, load(places, name)?, command, None)
 }
 
-fn with(places: &Places, source: policy::Source, command: &[OsString]) -> Done {
+fn load(places: &Places, name: &AgentName) -> Result<policy::Source, Failure> {
+    policy::load(&places.agent(name).policy)
+}
+
+fn with(places: &Places, source: policy::Source, command: &[OsString], descriptor: Option<i32>) -> Done {
     let request = RunRequest {
+        passphrase: passphrase(descriptor)?,
         command: words(command),
         mounts: Vec::new(),
         streams: Streams::Operator,
@@ -38,6 +45,15 @@ fn with(places: &Places, source: policy::Source, command: &[OsString]) -> Done {
         source,
     };
     keeper::run(places, request)
+}
+
+/// Who is asked, where the credential store needs it.
+fn passphrase(descriptor: Option<i32>) -> Result<Passphrase, Failure> {
+    match descriptor {
+        Some(number) => Ok(Passphrase::From(inherited(number).or_exit(Exit::Usage)?)),
+        None if stdin().is_terminal() => Ok(Passphrase::Terminal),
+        None => Ok(Passphrase::Never),
+    }
 }
 
 /// The policy of `--here`: the current directory as workspace, an agent named after it.

@@ -1,12 +1,39 @@
 //! Records that the operator's tools leave while no cell runs: a scribe is started for them alone, and ended.
 
+use wardroom_broker::Store;
+use wardroom_model::bytes::Captured;
+use wardroom_model::event::Operator;
 use wardroom_model::exit::Exit;
 use wardroom_model::{AgentName, Event};
 
+use super::protocol::{Answer, Line, Request};
 use super::scribe::{Rings, Scribe};
 use super::{start, state};
 use crate::failure::{Failure, OrExit};
 use crate::places::Places;
+
+/// Puts on an agent's ledger what an operator is about to do: through its keeper if it runs, else directly.
+pub(crate) fn record_operator(places: &Places, name: &AgentName, action: &str) -> Result<(), Failure> {
+    if let Ok(keeper) = Line::call(&places.agent(name).control) {
+        keeper.say(&Request::Record { action: action.to_owned() }, &[]).or_exit(Exit::Supervision)?;
+        return match keeper.hear::<Answer>().or_exit(Exit::Supervision)? {
+            Some((Answer::Recorded, _)) => Ok(()),
+            Some((Answer::Refused { why }, _)) => Err(Failure::new(Exit::Ledger, why)),
+            Some((Answer::Running { .. } | Answer::Terminal | Answer::Ended { .. }, _)) | None => Err(
+                Failure::new(Exit::Supervision, format!("{name} ended before this was on record; try again")),
+            ),
+        };
+    }
+    let uid = rustix::process::getuid().as_raw();
+    record(places, name, &[Event::Operator(Operator { uid, action: Captured::from(action) })])
+}
+
+/// The store of an agent's credentials; its directories are made where it never ran.
+pub(crate) fn store(places: &Places, name: &AgentName) -> Result<Store, Failure> {
+    let agent = places.agent(name);
+    let identity = state::prepare(places, &agent)?;
+    Ok(Store::at(&agent.credentials, name, state::broker_id(identity)))
+}
 
 /// Puts these on the agent's ledger, signed when this returns.
 pub(crate) fn record(places: &Places, name: &AgentName, events: &[Event]) -> Result<(), Failure> {

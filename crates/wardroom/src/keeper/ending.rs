@@ -51,7 +51,7 @@ impl Run<'_> {
         // Then the ends of all that was killed are there for the guard to record.
         self.await_end(|crew| Some(crew.cell.pidfd())).or_exit(Exit::Internal)?;
         self.await_watchers().or_exit(Exit::Internal)?;
-        let Crew { cell, mut guard, canaries, gate, handoff, scribe } = self.crew;
+        let Crew { cell, mut guard, canaries, gate, broker, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
         let mut problems: Vec<String> = Vec::new();
         let mut note = |what: &str, result: anyhow::Result<()>| {
@@ -63,6 +63,7 @@ impl Run<'_> {
             note("the canaries", canaries.finish());
         }
         note("the gate", gate.finish());
+        note("the broker", broker.finish());
         let end =
             Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
         note("the last record", start::record(&handoff, &end));

@@ -234,7 +234,7 @@ impl Start<'_> {
 }
 
 /// A file in memory: an argument would be seen in the process list, and has a bound.
-fn in_memory(name: &str, contents: &[u8]) -> anyhow::Result<OwnedFd> {
+pub(super) fn in_memory(name: &str, contents: &[u8]) -> anyhow::Result<OwnedFd> {
     let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
     std::io::Write::write_all(&mut std::fs::File::from(file.try_clone()?), contents)?;
     Ok(file)

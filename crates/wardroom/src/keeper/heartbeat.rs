@@ -1,4 +1,4 @@
-//! Whether the gate and the scribe are still alive: each is asked every second. One that is frozen, or loops, closes no
+//! Whether the gate, the scribe and the broker are still alive: each is asked every second. One that is frozen, or loops, closes no
 //! socket; it is killed when it has not answered for too long, and what follows is the same as when it had ended.
 //!
 //! A helper that cannot answer for a good reason is left alone: a gate waits while the ledger takes nothing.
@@ -73,6 +73,21 @@ impl Run<'_> {
             let killed = scribe.kill();
             self.silent("scribe", killed);
         }
+        self.check_broker();
+    }
+
+    /// The broker, where there is one; and whether the operator has unlocked its store.
+    fn check_broker(&mut self) {
+        let broker = &mut self.crew.broker;
+        if !broker.runs() {
+            self.heartbeats.broker.heard();
+        } else if self.heartbeats.broker.next.left().is_none() {
+            broker.look_for_key();
+        }
+        if !self.heartbeats.broker.beat(|| broker.ping()) {
+            let killed = broker.kill();
+            self.silent("broker", killed);
+        }
     }
 
     fn silent(&mut self, process: &str, killed: io::Result<()>) {
@@ -87,20 +102,21 @@ impl Run<'_> {
     }
 }
 
-/// Those of both helpers.
+/// Those of all helpers.
 #[derive(Debug)]
 pub(super) struct Heartbeats {
     pub(super) gate: Heartbeat,
     pub(super) scribe: Heartbeat,
+    pub(super) broker: Heartbeat,
 }
 
 impl Heartbeats {
     pub(super) fn new() -> Self {
-        Self { gate: Heartbeat::new(), scribe: Heartbeat::new() }
+        Self { gate: Heartbeat::new(), scribe: Heartbeat::new(), broker: Heartbeat::new() }
     }
 
     /// When to look again at the earliest.
-    pub(super) fn next(&self) -> [Deadline; 2] {
-        [self.gate.next(), self.scribe.next()]
+    pub(super) fn next(&self) -> [Deadline; 3] {
+        [self.gate.next(), self.scribe.next(), self.broker.next()]
     }
 }

@@ -4,6 +4,7 @@
 mod afterwards;
 mod authority;
 mod before;
+mod broker;
 mod canary;
 mod ending;
 mod facts;
@@ -39,7 +40,8 @@ use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
 use crate::screen;
 
-pub(crate) use afterwards::record;
+pub(crate) use afterwards::{record, record_operator, store};
+pub(crate) use broker::Passphrase;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
 pub(crate) use state::known_agents;
@@ -55,6 +57,8 @@ pub(crate) struct RunRequest {
     pub(crate) mounts: Vec<Mount>,
     /// Where the command reads and writes.
     pub(crate) streams: Streams,
+    /// Who is asked for the passphrase of the credential store, where one is needed.
+    pub(crate) passphrase: Passphrase,
     /// The operator's command line, for the record.
     pub(crate) action: Vec<u8>,
 }
@@ -69,7 +73,7 @@ pub(crate) enum Streams {
 }
 
 /// Runs an agent until its command ends, and returns the command's status.
-pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
+pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
     let policy = &request.source.policy;
     if !policy.unsupported().is_empty() {
         let what: Vec<_> = policy
@@ -99,7 +103,7 @@ pub(crate) fn run(places: &Places, request: RunRequest) -> Done {
     let prices = metering::prices(&places.prices()).or_exit(Exit::Policy)?;
     let inspection =
         Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
-    let crew = start::start(places, &agent, &plan, &request, inspection)?;
+    let crew = start::start(places, &agent, &plan, &mut request, inspection)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
     if let Err(error) = std::fs::remove_file(&agent.control)
         && error.kind() != std::io::ErrorKind::NotFound

@@ -112,6 +112,9 @@ impl Operators {
                 }
                 recorded
             }
+            Ok(Some((Request::Record { action }, _))) => record(crew, call.uid, action.as_bytes())
+                .and_then(|()| Ok(call.line.say(&Answer::Recorded, &[])?))
+                .or_else(|error| Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?)),
             Ok(Some((Request::Exec { command, terminal, term }, streams))) => {
                 let argv = command.into_iter().map(Into::into).collect();
                 let asked = Asked { argv, terminal, term, streams };

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use wardroom_broker::BrokerSetup;
 use wardroom_gate::{GateSetup, Inspection, Resolvers};
 use wardroom_kernel::process::inherited;
 use wardroom_model::exit::Exit;
@@ -25,6 +26,8 @@ pub(crate) fn play(role: &cli::Role) -> Done {
     let played = match role.name.as_str() {
         "scribe" => scribe(&role.arguments),
         "gate" => gate(&role.arguments),
+        "broker" => broker(&role.arguments),
+        "programs" => programs(&role.arguments),
         "sample-agent" => demo::agent::work(),
         other => Err(anyhow::anyhow!("there is no role {other:?}; roles are started by the keeper only")),
     };
@@ -67,6 +70,31 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
         inspection: Inspection::decode(&Zeroizing::new(read_from_start(descriptor(inspection)?)?))?,
         counters: Some(descriptor(counters)?),
     })?;
+    Ok(())
+}
+
+/// `broker STORE FILE control gate policy [programs]`
+fn broker(arguments: &[String]) -> anyhow::Result<()> {
+    let [store, policy_file, control, gate, policy, programs @ ..] = arguments else {
+        bail!("wrong number of arguments")
+    };
+    wardroom_broker::serve(BrokerSetup {
+        control: descriptor(control)?,
+        gate: descriptor(gate)?,
+        programs: programs.first().map(|number| descriptor(number)).transpose()?,
+        store: store.into(),
+        policy_file: policy_file.clone(),
+        policy_text: String::from_utf8(read_from_start(descriptor(policy)?)?)?,
+    })?;
+    Ok(())
+}
+
+/// `programs FILE control broker policy`
+fn programs(arguments: &[String]) -> anyhow::Result<()> {
+    let [policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
+    let (control, broker) = (descriptor(control)?, descriptor(broker)?);
+    let text = String::from_utf8(read_from_start(descriptor(policy)?)?)?;
+    wardroom_broker::programs::serve(&control, &broker, policy_file, &text)?;
     Ok(())
 }
 

@@ -73,6 +73,7 @@ impl PolicyFile {
     fn enforce(&self, crew: &mut Crew, source: &Source) -> anyhow::Result<()> {
         record(&crew.handoff, &Event::Policy(in_force(source)))?;
         crew.gate.enforce(source)?;
+        crew.broker.enforce(source, &crew.gate)?;
         screen::talk(&format!("wardroom: {} changed; its network rules are in force", source.shown()));
         if fixed(source) != self.built {
             screen::talk(

@@ -37,6 +37,13 @@ pub(crate) enum Request {
         #[n(2)]
         term: Option<String>,
     },
+    /// Put on record what the operator is about to do.
+    #[n(3)]
+    Record {
+        /// What.
+        #[n(0)]
+        action: String,
+    },
 }
 
 /// What a keeper answers.
@@ -65,6 +72,9 @@ pub(crate) enum Answer {
         #[n(0)]
         status: u32,
     },
+    /// It is on record.
+    #[n(4)]
+    Recorded,
     /// Not done, and why.
     #[n(3)]
     Refused {

@@ -18,6 +18,7 @@ use wardroom_model::plan::{CellPlan, Mount};
 use wardroom_scribe::{Handoff, Producer};
 
 use super::RunRequest;
+use super::broker::{self, Broker, Passphrase};
 use super::canary::{Arming, CanaryThread};
 use super::gate::{Early, Gate, Parts};
 use super::guard::GuardThread;
@@ -46,6 +47,7 @@ pub(super) struct Crew {
     pub(super) guard: GuardThread,
     pub(super) canaries: Option<CanaryThread>,
     pub(super) gate: Gate,
+    pub(super) broker: Broker,
     pub(super) handoff: Arc<Handoff>,
     pub(super) scribe: Scribe,
 }
@@ -55,7 +57,7 @@ pub(super) fn start(
     places: &Places,
     agent: &AgentPlaces,
     plan: &CellPlan,
-    request: &RunRequest,
+    request: &mut RunRequest,
     inspection: Inspection,
 ) -> Result<Crew, Failure> {
     let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
@@ -79,7 +81,11 @@ pub(super) fn start(
     let mechanisms = cell.mechanisms().iter().cloned().chain(mechanism).collect();
     record_start(&handoff, plan, mechanisms, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
-    Ok(Crew { cell, guard, canaries, gate, handoff, scribe })
+    // After the cell, which is a copy of this process: the store's key passes through here.
+    let passphrase = std::mem::replace(&mut request.passphrase, Passphrase::Never);
+    let broker =
+        Broker::start(broker::Parts::of(places, agent, plan.identity), &request.source, passphrase, &gate)?;
+    Ok(Crew { cell, guard, canaries, gate, broker, handoff, scribe })
 }
 
 /// The keeper's own way to the ledger.

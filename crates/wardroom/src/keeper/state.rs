@@ -70,6 +70,8 @@ pub(super) fn prepare(places: &Places, agent: &AgentPlaces) -> Result<Identity, 
         make(directory, 0o700).or_exit(Exit::Ledger)?;
         give(directory, owner).or_exit(Exit::Ledger)?;
     }
+    make(&agent.credentials, 0o700).or_exit(Exit::Credentials)?;
+    give(&agent.credentials, broker_id(identity)).or_exit(Exit::Credentials)?;
     if let Some(run) = agent.control.parent() {
         make(run, 0o700).or_exit(Exit::Internal)?;
     }
@@ -87,6 +89,11 @@ pub(super) fn gate_id(identity: Identity) -> Option<u32> {
         Identity::Operator { .. } => None,
         Identity::Range { first } => Some(SCRIBE_ID + 1 + (first - FIRST_ID) / 0x1_0000),
     }
+}
+
+/// The host id that an agent's broker runs under.
+pub(super) fn broker_id(identity: Identity) -> Option<u32> {
+    gate_id(identity).map(|gate| gate + SLOTS)
 }
 
 /// The host id that an agent's files have, where that is not simply the operator's.

@@ -61,6 +61,7 @@ enum Source {
     Cell,
     Scribe,
     Gate,
+    Broker,
     Guard,
     Canaries,
     Policy,
@@ -115,6 +116,7 @@ impl Run<'_> {
                 Source::Cell => self.hear_cell().or_exit(Exit::Internal)?,
                 Source::Scribe => self.hear_scribe(),
                 Source::Gate => self.hear_gate(),
+                Source::Broker => self.hear_broker(),
                 Source::Guard => self.give_up("the guard ended"),
                 Source::Canaries => self.give_up("the watch over the canaries ended"),
                 Source::Policy => self.policy.reread(&mut self.crew),
@@ -140,6 +142,7 @@ impl Run<'_> {
             (Source::Caller, self.operators.listener()),
         ];
         sources.extend(crew.canaries.iter().map(|canaries| (Source::Canaries, canaries.ended())));
+        sources.extend(crew.broker.controls().map(|control| (Source::Broker, control)));
         sources.extend(self.policy.notices().map(|notices| (Source::Policy, notices)));
         sources.extend(self.signals.iter().map(|(signal, heard)| (Source::Signal(*signal), heard.as_fd())));
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
@@ -222,12 +225,31 @@ impl Run<'_> {
                 self.give_up("the gate did not start (it says why above)");
             }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
-                Ok(before) => self.note(
-                    "gate",
-                    &format!("ended ({before}) and was started again; meanwhile nothing passed"),
-                ),
+                Ok(before) => {
+                    if let Err(error) = self.crew.broker.supply(&self.crew.gate) {
+                        self.give_up(&format!("the new gate cannot be supplied with credentials: {error:#}"));
+                    }
+                    self.note(
+                        "gate",
+                        &format!("ended ({before}) and was started again; meanwhile nothing passed"),
+                    );
+                }
                 Err(error) => self.give_up(&format!("the gate cannot be started again: {error:#}")),
             },
+        }
+    }
+
+    fn hear_broker(&mut self) {
+        self.heartbeats.broker.heard();
+        if self.crew.broker.hear() {
+            return;
+        }
+        match self.crew.broker.replace(&self.crew.gate) {
+            Ok(before) => self.note(
+                "broker",
+                &format!("ended ({before}) and was started again; meanwhile no credential could be used"),
+            ),
+            Err(error) => self.give_up(&format!("the broker cannot be started again: {error:#}")),
         }
     }
 

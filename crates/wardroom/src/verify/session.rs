@@ -37,6 +37,7 @@ pub(super) fn attempts(
     let mut read_back = output.try_clone().or_exit(Exit::Internal)?;
     let words = [INSIDE, "__role", "probe", "all", fixtures].into_iter().chain(ids.iter().copied());
     let request = RunRequest {
+        passphrase: keeper::Passphrase::Never,
         source,
         command: words.map(|word| word.as_bytes().to_vec()).collect(),
         mounts: vec![ourselves().or_exit(Exit::Internal)?],
