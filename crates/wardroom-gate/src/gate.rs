@@ -70,6 +70,13 @@ impl Gate {
         let _ended = closing.wait_for(|closing| *closing).await.map(|_| ());
     }
 
+    /// Tells the operator what a dial has brought to light, if anything.
+    pub(crate) fn alarm(&self) {
+        if let Some(alarm) = self.limits.alarm() {
+            self.recorder.note(alarm);
+        }
+    }
+
     /// A number that no other connection or request of the session has.
     pub(crate) fn connection_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get() + 1)

@@ -204,7 +204,10 @@ async fn carry(
     let verdict = permit.verdict().clone();
     let server = match dial(permit, receipt, &policy, &gate.outside, &gate.limits).await {
         Ok(server) => server,
-        Err(verdict) => return verdict,
+        Err(verdict) => {
+            gate.alarm();
+            return verdict;
+        }
     };
     traffic.remote.set(server.peer_addr().ok());
     match relay(agent, &server, flight, &gate.pipes, traffic).await {

@@ -31,6 +31,15 @@ pub(crate) struct Limits {
     waiting: Rc<Cell<usize>>,
     rate: Bucket,
     new_names: Bucket,
+    spent: Cell<Spent>,
+}
+
+/// Whether the budget of new names is used up: what a channel through name servers looks like, so somebody should hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spent {
+    No,
+    Untold,
+    Told,
 }
 
 /// A place within a limit, given back when dropped.
@@ -74,6 +83,7 @@ impl Limits {
             waiting: Rc::default(),
             rate: Bucket::new(RATE, BURST, now),
             new_names: Bucket::new(NEW_NAMES, NEW_NAMES_BURST, now),
+            spent: Cell::new(Spent::No),
         }
     }
 
@@ -97,7 +107,29 @@ impl Limits {
 
     /// Leave to look up one name that was not looked up before.
     pub(crate) fn new_name(&self, now: Instant) -> Result<(), Reached> {
-        if self.new_names.take(now) { Ok(()) } else { Err(Reached::NewNames) }
+        if self.new_names.take(now) {
+            // A token that trickled in is no end of it; a budget that has recovered is.
+            if self.new_names.left() > NEW_NAMES_BURST / 2.0 {
+                self.spent.set(Spent::No);
+            }
+            return Ok(());
+        }
+        if self.spent.get() == Spent::No {
+            self.spent.set(Spent::Untold);
+        }
+        Err(Reached::NewNames)
+    }
+
+    /// What to tell the operator, once, when the budget of new names is used up.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        if self.spent.get() != Spent::Untold {
+            return None;
+        }
+        self.spent.set(Spent::Told);
+        Some(format!(
+            "alert: more than {NEW_NAMES_BURST} names below allowed wildcards were dialled for the first time within minutes: \
+             names can carry data out; more are refused"
+        ))
     }
 }
 
@@ -122,6 +154,10 @@ impl Bucket {
         Self { rate, burst, state: Cell::new((burst, now)) }
     }
 
+    fn left(&self) -> f64 {
+        self.state.get().0
+    }
+
     fn take(&self, now: Instant) -> bool {
         let (tokens, then) = self.state.get();
         let tokens = (now.duration_since(then).as_secs_f64().mul_add(self.rate, tokens)).min(self.burst);
@@ -134,6 +170,19 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn n8_a_spent_budget_of_names_is_told_once_until_it_has_recovered() {
+        let now = Instant::now();
+        let limits = Limits::new(now);
+        while limits.new_name(now).is_ok() {}
+        assert!(limits.alarm().is_some());
+        assert_eq!(limits.new_name(now), Err(Reached::NewNames));
+        assert!(limits.alarm().is_none());
+        let later = now + Duration::from_secs(3_600);
+        while limits.new_name(later).is_ok() {}
+        assert!(limits.alarm().is_some());
+    }
 
     #[test]
     fn places_come_back_and_tokens_with_time() {

@@ -239,7 +239,9 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     let config = gate.inspector.roots.config(permit.authorities(), speech).map_err(because)?;
     let name = ServerName::try_from(session.host.as_str().to_owned());
     let name = name.map_err(|e| because(Reason::FailedClosed(e.to_string())))?;
-    let tcp = dial(permit.clone(), receipt, &policy, &gate.outside, &gate.limits).await?;
+    let dialled = dial(permit.clone(), receipt, &policy, &gate.outside, &gate.limits).await;
+    gate.alarm();
+    let tcp = dialled?;
     session.traffic.remote.set(tcp.peer_addr().ok());
     let prepared = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_keepalive(true));
     prepared.map_err(|e| because(Reason::Unreachable(e.to_string())))?;
