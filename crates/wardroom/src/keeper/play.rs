@@ -73,11 +73,12 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `broker STORE FILE control gate policy [programs]`
+/// `broker ID STORE FILE control gate policy [programs]`
 fn broker(arguments: &[String]) -> anyhow::Result<()> {
-    let [store, policy_file, control, gate, policy, programs @ ..] = arguments else {
+    let [id, store, policy_file, control, gate, policy, programs @ ..] = arguments else {
         bail!("wrong number of arguments")
     };
+    become_id(id)?;
     wardroom_broker::serve(BrokerSetup {
         control: descriptor(control)?,
         gate: descriptor(gate)?,
@@ -89,9 +90,10 @@ fn broker(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `programs FILE control broker policy`
+/// `programs ID FILE control broker policy`
 fn programs(arguments: &[String]) -> anyhow::Result<()> {
-    let [policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
+    let [id, policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
+    become_id(id)?;
     let (control, broker) = (descriptor(control)?, descriptor(broker)?);
     let text = String::from_utf8(read_from_start(descriptor(policy)?)?)?;
     wardroom_broker::programs::serve(&control, &broker, policy_file, &text)?;
