@@ -1,5 +1,7 @@
 //! Edits of a policy's text that keep its comments and its layout. An edit that would not parse is not made.
 
+mod join;
+
 use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
@@ -70,13 +72,18 @@ pub enum EditError {
     Layout,
 }
 
-/// Adds a `[[network.allow]]` rule to a policy's text.
+/// Adds a `[[network.allow]]` rule to a policy's text, or its paths to a rule that differs in nothing else.
 ///
 /// # Errors
 /// See [`EditError`]; the text is unchanged then, because a new one is only returned.
 pub fn allow(file: &str, text: &str, addition: Addition<'_>) -> Result<String, EditError> {
     let policy = Policy::parse(file, text).map_err(EditError::Before)?;
     let rule = rule(&policy, addition)?;
+    if let Some(edited) = join::joined(text, &rule)
+        && Policy::parse(file, &edited).is_ok()
+    {
+        return Ok(edited);
+    }
     add(file, text, "allow", rule)
 }
 

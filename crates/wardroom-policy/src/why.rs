@@ -173,7 +173,8 @@ fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
             let rule = permit.verdict().rule.as_ref();
             let by = policy.network.allow().find(|candidate| Some(candidate.at()) == rule);
             let how = by.map(how).unwrap_or_default();
-            Answer::new(permit.verdict().clone(), format!("{subject} is permitted{how}."))
+            let line = self::by(permit.verdict());
+            Answer::new(permit.verdict().clone(), format!("{subject} is permitted{how}{line}."))
         }
         Decision::Denial(verdict) if verdict.reason == Reason::ProgramNotNamed => {
             let by = policy.network.allow().find(|candidate| Some(candidate.at()) == verdict.rule.as_ref());
@@ -194,7 +195,9 @@ fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
 fn literal(policy: &Policy, address: SocketAddr) -> Answer {
     match policy.network.decide_literal(address, None) {
         Decision::Permit(permit) => {
-            let sentence = format!("The literal address {address} is permitted, with any protocol over TCP.");
+            let line = by(permit.verdict());
+            let sentence =
+                format!("The literal address {address} is permitted, with any protocol over TCP{line}.");
             Answer::new(permit.verdict().clone(), sentence)
         }
         Decision::Denial(verdict) => refused(&address.to_string(), &verdict)
@@ -225,6 +228,11 @@ fn means(rule: &AllowRule, name: &HostName) -> bool {
 
 fn refused(subject: &str, verdict: &Verdict) -> Answer {
     Answer::new(verdict.clone(), format!("{subject} is refused: {}.", verdict.reason))
+}
+
+/// Where the rule stands that decides.
+fn by(verdict: &Verdict) -> String {
+    verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default()
 }
 
 /// The exact command that would permit it, where a command would.

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -98,9 +99,18 @@ fn what_was_refused_is_asked_about_and_written_once_it_is_confirmed() {
     );
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
 
+    // A signal ends the asking, although it was the agent's while that ran.
+    let mut dying = Terminal::run(&stage, &["learn", "scout", "--", "getent", "hosts", "four.invalid"]);
+    until("the question", || dying.shown().contains("1 of 1: the host four.invalid"));
+    let pid = rustix::process::Pid::from_child(&dying.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(dying.child.wait().unwrap().signal(), Some(15));
+    assert_eq!(fs::read_to_string(&file).unwrap(), after);
+
     // What is later is asked again, and nothing else.
     let mut again = Terminal::run(&stage, &["allow", "scout"]);
-    again.answer("1 of 1: the host three.invalid", "a");
+    again.answer("1 of 2: the host three.invalid", "a");
+    again.answer("2 of 2: the host four.invalid", "q");
     again.answer("Write this into", "n");
     let (code, screen) = again.end();
     assert!(code == 0 && screen.contains("Nothing was written."), "{screen}");
@@ -126,7 +136,7 @@ fn refused_requests_become_rules_for_exactly_these() {
     learning.answer("Write this into", "y");
     let (code, screen) = learning.end();
     assert_eq!(code, 0, "{screen}");
-    assert!(screen.contains("(2 refusals are of a kind that no rule here can permit"), "{screen}");
+    assert!(screen.contains("(2 refusals are of a kind that no answer here permits"), "{screen}");
     let after = fs::read_to_string(stage.policy_file("scout")).unwrap();
     assert!(
         after.contains("methods = [\"GET\"]\npaths = [\"/hello\"]\n") && !after.contains("/**"),

@@ -75,6 +75,8 @@ fn requests_are_added_rule_by_rule_and_lead_where_the_host_leads() {
     assert!(first.contains(wanted), "{first}");
     let both = requests(&first, &["POST"], &["/a"]).unwrap();
     assert!(both.contains("methods = [\"POST\"]"), "{both}");
+    let more = requests(&both, &["GET"], &["/z"]).unwrap();
+    assert_eq!(more, both.replace("\"/b/c%20d\"]", "\"/b/c%20d\", \"/z\"]"));
     assert!(matches!(requests(&both, &["POST", "GET"], &["/a"]), Err(EditError::Already(_))));
     assert!(matches!(requests(&both, &["POST"], &["/a/../%2f"]), Err(EditError::After(_))));
     let pinned = TEXT.replace("\"a.net\" ", "\"b.net\"\nmethods = [\"PUT\"]\naddress = \"127.0.0.1:8443\" ");

@@ -20,7 +20,8 @@ pub(super) fn why(policy: &Policy, host: &HostName, port: u16, line: &RequestLin
         Some((program, Ok((verdict, looked_at)))) => {
             let to = program.as_ref().map(|program| format!(" to {}", program.path)).unwrap_or_default();
             let how = if looked_at { "as a request" } else { "unseen: no rule looks inside TLS there" };
-            Answer::new(verdict, format!("{subject} is permitted{to}, {how}."))
+            let by = super::by(&verdict);
+            Answer::new(verdict, format!("{subject} is permitted{to}, {how}{by}."))
         }
         Some((_, Err(verdict))) => denied(policy, host, port, line, &verdict),
         None => refused(&subject, &Verdict::refused(Reason::NoRule)),

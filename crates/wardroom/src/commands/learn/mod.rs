@@ -9,6 +9,12 @@ mod seen;
 mod shown;
 mod wanted;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
 use wardroom_ledger::Query;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
@@ -27,10 +33,13 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
     let name = agent_name(&asked.name)?;
     let begun = u64::try_from(clock::now().as_nanosecond()).unwrap_or_default();
     let code = run::agent(places, &name, &asked.command)?;
+    mortal().context("signals cannot be had back").or_exit(Exit::Usage)?;
     let found = Found::since(places, &name, Some(begun))?;
     if found.items.is_empty() {
         screen::talk("wardroom: nothing was refused that a rule could permit");
     } else if review::can_ask() {
+        // The agent's last line may have no end.
+        screen::talk("");
         found.review()?;
     } else {
         let (many, them) = match found.items.len() {
@@ -40,6 +49,14 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
         screen::talk(&format!("wardroom: {many} refused; `wardroom allow {name}` asks about {them}"));
     }
     Ok(code)
+}
+
+/// While the agent ran, the operator's signals were passed on to it. From here on they end this process again.
+fn mortal() -> std::io::Result<()> {
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
+    }
+    Ok(())
 }
 
 /// Asks about everything that was refused so far, or lists it.
@@ -98,8 +115,9 @@ impl Found {
     fn rest(&self) -> String {
         match self.left_out {
             0 => String::new(),
+            1 => " (1 refusal is of a kind that no answer here permits: see `wardroom log`.)".to_owned(),
             count => {
-                format!(" ({count} refusals are of a kind that no rule here can permit: see `wardroom log`.)")
+                format!(" ({count} refusals are of a kind that no answer here permits: see `wardroom log`.)")
             }
         }
     }
