@@ -81,15 +81,15 @@ fn wanted(events: impl IntoIterator<Item = Event>) -> (Vec<Item>, u64) {
 fn a_name_is_asked_about_once_with_its_programs_and_times() {
     let (items, _) = wanted([
         asks_resolver("/usr/bin/curl"),
-        name("pypi.org", 1),
-        name("pypi.org", 28),
+        name("wiki.net", 1),
+        name("wiki.net", 28),
         asks_resolver("/usr/bin/pip"),
-        name("pypi.org", 1),
+        name("wiki.net", 1),
         name("evil.net", 1),
         name("api.net", 1),
     ]);
     assert_eq!(items.len(), 1, "{items:#?}");
-    assert_eq!(items[0].thing, Thing::Name(HostName::parse("pypi.org").unwrap()));
+    assert_eq!(items[0].thing, Thing::Name(HostName::parse("wiki.net").unwrap()));
     assert_eq!(
         (items[0].seen.count, items[0].seen.first, items[0].seen.last),
         (2, 2_000_000_000, 5_000_000_000)
@@ -101,7 +101,7 @@ fn a_name_is_asked_about_once_with_its_programs_and_times() {
 fn a_flood_of_names_is_one_thing_and_buries_nothing() {
     let flood = (0..20_000).map(|n| name(&format!("x{n}.flood.net"), 1));
     let (items, left_out) =
-        wanted([name("pypi.org", 1)].into_iter().chain(flood).chain([request("POST", "/b")]));
+        wanted([name("wiki.net", 1)].into_iter().chain(flood).chain([request("POST", "/b")]));
     let kinds: Vec<_> = items.iter().map(|item| item.thing.clone()).collect();
     assert!(matches!(kinds[..], [Thing::Requests(..), Thing::Name(_), Thing::Domain(_)]), "{kinds:?}");
     assert_eq!(shown::title(&items[2]), "64 and more hosts below flood.net");
@@ -191,13 +191,13 @@ fn connections_become_ports_programs_and_addresses() {
 #[test]
 fn never_is_a_rule_where_a_rule_can_say_it_and_remembered_where_not() {
     let item = |thing| Item::new(thing);
-    let host = || HostName::parse("pypi.org").unwrap();
+    let host = || HostName::parse("wiki.net").unwrap();
     let edited = |thing| answer::edit("scout.toml", POLICY, &item(thing), Answer::Never);
     assert!(
-        edited(Thing::Name(host())).unwrap().unwrap().ends_with("[[network.deny]]\nhost = \"pypi.org\"\n")
+        edited(Thing::Name(host())).unwrap().unwrap().ends_with("[[network.deny]]\nhost = \"wiki.net\"\n")
     );
     assert!(
-        edited(Thing::Port(host(), 22)).unwrap().unwrap().ends_with("host = \"pypi.org\"\nports = [22]\n")
+        edited(Thing::Port(host(), 22)).unwrap().unwrap().ends_with("host = \"wiki.net\"\nports = [22]\n")
     );
     let domain = edited(Thing::Domain("flood.net".into())).unwrap().unwrap();
     assert!(
