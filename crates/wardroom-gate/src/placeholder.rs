@@ -131,7 +131,7 @@ const fn known(variable: &'static str, host: &'static str, shape: Shape) -> Know
     Known { variable, host, shape }
 }
 
-/// Lengths as the issuers give them; every body has at least 22 random characters, which is 131 bits.
+/// Lengths as the issuers give them, the host where it is not the variable alone; every body has at least 22 random characters, which is 131 bits.
 const KNOWN: [Known; 12] = [
     known("CLAUDE_CODE_OAUTH_TOKEN", "claude.ai", text("sk-ant-oat01-", 93, "AA")),
     known("ANTHROPIC", "api.anthropic.com", text("sk-ant-api03-", 93, "AA")),
@@ -142,7 +142,7 @@ const KNOWN: [Known; 12] = [
     known("GITLAB", "gitlab.com", text("glpat-", 32, "")),
     known("GEMINI", "generativelanguage.googleapis.com", text("AIza", 35, "")),
     known("HF_TOKEN", "huggingface.co", text("hf_", 34, "")),
-    known("NPM_TOKEN", "registry.npmjs.org", text("npm_", 36, "")),
+    known("NPM_TOKEN", "", text("npm_", 36, "")),
     known("GROQ", "api.groq.com", text("gsk_", 52, "")),
     known("SLACK", "slack.com", text("xoxb-", 51, "")),
 ];

@@ -1,6 +1,7 @@
 //! A web server of the tests' own: TLS on loopback, with a certificate authority made for one run.
 //!
-//! It serves a directory, echoes what comes over a WebSocket, and tells event by event.
+//! It serves a directory, echoes what comes over a WebSocket, tells event by event, and reflects the head of a request in every
+//! part of its answer. It keeps what it was asked.
 
 #![allow(
     dead_code,
@@ -15,7 +16,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -29,7 +30,12 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// The certificate authority that vouches for it, as PEM.
     pub(crate) authority: String,
+    /// The head and body of every request, as text.
+    pub(crate) seen: Seen,
 }
+
+/// What a server was asked.
+pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
 /// Starts a server under a name, in threads that end with the process. Files come from `root`.
 pub(crate) fn start(name: &str, root: PathBuf) -> Server {
@@ -50,19 +56,26 @@ pub(crate) fn start(name: &str, root: PathBuf) -> Server {
     let config = Arc::new(config);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let kept = Arc::clone(&seen);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (config, root) = (Arc::clone(&config), root.clone());
-            std::thread::spawn(move || serve(stream, config, &root));
+            let (config, root, seen) = (Arc::clone(&config), root.clone(), Arc::clone(&kept));
+            std::thread::spawn(move || serve(stream, config, &root, &seen));
         }
     });
-    Server { address, authority: authority.pem() }
+    Server { address, authority: authority.pem(), seen }
 }
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 /// Answers requests until the client has no more. A client that misbehaves only ends its own thread.
-fn serve(stream: TcpStream, config: Arc<ServerConfig>, root: &std::path::Path) -> io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    root: &std::path::Path,
+    seen: &Seen,
+) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.set_nodelay(true)?;
     let connection = ServerConnection::new(config).map_err(io::Error::other)?;
@@ -81,9 +94,14 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, root: &std::path::Path) -
         }
         let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
         let path = path.split('?').next().unwrap_or_default();
+        let body = body(&mut tls, &head)?;
+        seen.lock().unwrap().push(format!("{}\n\n{body}", head.join("\n")));
         match path {
             "/ws" => return echo(&mut tls, &head),
-            "/events" => events(tls.get_mut())?,
+            "/events" => events(tls.get_mut(), 3)?,
+            "/endless" => events(tls.get_mut(), u32::MAX)?,
+            "/reflect" => reflect(tls.get_mut(), &head)?,
+            "/compressed" => compressed(tls.get_mut())?,
             path => file(tls.get_mut(), &root.join(path.trim_start_matches('/')))?,
         }
     }
@@ -100,11 +118,46 @@ fn file(tls: &mut Tls, path: &std::path::Path) -> io::Result<()> {
     tls.flush()
 }
 
+/// The body of a request that says its length.
+fn body(tls: &mut BufReader<Tls>, head: &[String]) -> io::Result<String> {
+    let length = head.iter().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let mut body = vec![0; length.unwrap_or(0)];
+    tls.read_exact(&mut body)?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The head of the request: in a header, in a body whose parts are short, in a trailer.
+fn reflect(tls: &mut Tls, head: &[String]) -> io::Result<()> {
+    let flat = head.join(" | ");
+    write!(
+        tls,
+        "HTTP/1.1 200 {flat}\r\ncontent-type: text/plain\r\nx-reflected: {flat}\r\n\
+         set-cookie: session={flat}\r\ntransfer-encoding: chunked\r\ntrailer: x-trailer\r\n\r\n"
+    )?;
+    for part in flat.as_bytes().chunks(7) {
+        write!(tls, "{:x}\r\n", part.len())?;
+        tls.write_all(part)?;
+        write!(tls, "\r\n")?;
+        tls.flush()?;
+    }
+    write!(tls, "0\r\nx-trailer: {flat}\r\n\r\n")?;
+    tls.flush()
+}
+
+/// An answer that says that it is compressed.
+fn compressed(tls: &mut Tls) -> io::Result<()> {
+    write!(tls, "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\ngzip")?;
+    tls.flush()
+}
+
 /// Server-sent events, a tenth of a second apart.
-fn events(tls: &mut Tls) -> io::Result<()> {
+fn events(tls: &mut Tls, count: u32) -> io::Result<()> {
     write!(tls, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")?;
     tls.flush()?;
-    for number in 0..3 {
+    for number in 0..count {
         let event = format!("data: {number}\n\n");
         write!(tls, "{:x}\r\n{event}\r\n", event.len())?;
         tls.flush()?;
