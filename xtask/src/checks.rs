@@ -1,6 +1,6 @@
 //! The checks that are one cargo command each.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::spawn;
 
@@ -48,4 +48,24 @@ pub(crate) fn fuzz(cases: u32) -> Result<()> {
     let packages =
         ["-p", "wardroom-model", "-p", "wardroom-policy", "-p", "wardroom-ledger", "-p", "wardroom-gate"];
     spawn::run(spawn::cargo(&["test", "--locked"]).args(packages).env("PROPTEST_CASES", cases.to_string()))
+}
+
+/// One fuzz target, for so many seconds. What it finds lies in `fuzz/artifacts`; new inputs stay out of the repository.
+pub(crate) fn fuzz_target(target: &str, seconds: u64) -> Result<()> {
+    let workspace = crate::workspace();
+    if !spawn::installed("cargo-fuzz") {
+        bail!("fuzz targets need cargo-fuzz and a nightly compiler: cargo install cargo-fuzz --locked");
+    }
+    if !workspace.join("fuzz/fuzz_targets").join(target).with_extension("rs").is_file() {
+        bail!("there is no target {target} in fuzz/fuzz_targets");
+    }
+    // The first directory takes new inputs, the second is only read.
+    let found = workspace.join("fuzz/target/found").join(target);
+    std::fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
+    let corpus = workspace.join("fuzz/corpus").join(target);
+    let mut fuzz = spawn::command("cargo");
+    // A toolchain that started us would be taken instead of the nightly one.
+    fuzz.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").args(["+nightly", "fuzz", "run", target]);
+    fuzz.arg(found).arg(corpus).args(["--", &format!("-max_total_time={seconds}"), "-rss_limit_mb=2048"]);
+    spawn::run(&mut fuzz)
 }

@@ -54,8 +54,13 @@ enum Command {
     },
     /// Measures against bare runs and installed peers.
     Bench(bench::Options),
-    /// The property tests with many more cases.
+    /// One of the fuzz targets (`fuzz/`), under a nightly compiler; without a name, the property tests with many more cases.
     Fuzz {
+        /// The target.
+        target: Option<String>,
+        /// How long, in seconds.
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 60)]
+        seconds: u64,
         /// Cases a property.
         #[arg(long, default_value_t = 20_000)]
         cases: u32,
@@ -84,7 +89,8 @@ fn run(command: Command) -> Result<()> {
         Command::Test { package, filter } => test::test(&package, filter.as_deref()),
         Command::Hostile { filter } => checks::hostile(filter.as_deref()),
         Command::Bench(options) => bench::bench(&options),
-        Command::Fuzz { cases } => checks::fuzz(cases),
+        Command::Fuzz { target: Some(target), seconds, .. } => checks::fuzz_target(&target, seconds),
+        Command::Fuzz { target: None, cases, .. } => checks::fuzz(cases),
         Command::Tidy => tidy::tidy(),
         Command::Ci => ci(),
     }

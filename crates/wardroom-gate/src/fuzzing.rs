@@ -3,16 +3,26 @@
 //! Compiled for fuzzing and for tests alone. `cargo test` runs every input of `fuzz/corpus` through the same doors, so that what
 //! was once found stays found.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 use wardroom_kernel::locked::Locked;
 use wardroom_model::{HostName, Reason};
 
 use crate::credential::mask::{Mask, Needle};
 use crate::credential::search::{InBody, Search};
 use crate::hello::Hello;
+use crate::inspect::fuzzing as inspect;
 use crate::meter::api::pointers;
 use crate::meter::events::Events;
 use crate::meter::scan::{Field, Found, Pointers, Scan};
@@ -60,6 +70,51 @@ pub fn dns(data: &[u8]) {
     assert_eq!(answer.first_chunk::<2>(), data.first_chunk::<2>(), "another id");
     let read = Message::from_vec(&answer);
     assert!(read.is_ok_and(|read| read.metadata.message_type == MessageType::Response));
+}
+
+/// One connection's requests are the same in whatever parts their bytes come, and each that is read names the host.
+pub fn http(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let Ok(runtime) = runtime else { return };
+    let (whole, split) =
+        runtime.block_on(async { (requests(bytes, bytes.len().max(1)).await, requests(bytes, size).await) });
+    assert_eq!(whole, split, "another border, other requests");
+}
+
+/// The requests that hyper reads, as the gate has it read them, and the gate takes: method, path, and body; none for a body
+/// that is broken.
+async fn requests(bytes: &[u8], size: usize) -> Vec<(String, String, Option<Vec<u8>>)> {
+    /// Longer than any input takes.
+    const LONG: Duration = Duration::from_secs(20);
+    let taken = RefCell::new(Vec::new());
+    let service = service_fn(|request: Request<Incoming>| async {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.ok().map(|body| body.to_bytes().to_vec());
+        if let Some((method, path)) = inspect::asked(&head) {
+            taken.borrow_mut().push((method, path, body));
+        }
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let (agent, gate) = tokio::io::duplex(bytes.len().max(1) + 1_024);
+    let (mut answers, mut asks) = tokio::io::split(agent);
+    let speak = async {
+        for part in bytes.chunks(size) {
+            if asks.write_all(part).await.is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(asks.shutdown().await);
+    };
+    let mut nowhere = tokio::io::sink();
+    let hear = tokio::io::copy(&mut answers, &mut nowhere);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.max_buf_size(inspect::HEAD).auto_date_header(false).half_close(true);
+    let serve = async { drop(builder.serve_connection(TokioIo::new(gate), service).await) };
+    let ended = tokio::time::timeout(LONG, async { tokio::join!(speak, hear, serve) }).await;
+    assert!(ended.is_ok(), "it never ends");
+    taken.into_inner()
 }
 
 /// Names, as a policy and a resolver read them: what is a name is its own canonical form.
@@ -169,10 +224,11 @@ mod tests {
     #[test]
     fn every_input_of_the_corpus_keeps_the_promises() {
         type Door = (&'static str, fn(&[u8]));
-        let doors: [Door; 6] = [
+        let doors: [Door; 7] = [
             ("client_hello", super::client_hello),
             ("dns", super::dns),
             ("host_name", super::host_name),
+            ("http", super::http),
             ("masking", super::masking),
             ("placeholder", super::placeholder),
             ("usage", super::usage),

@@ -126,11 +126,14 @@ async fn admit_and_carry(
         }
         Some(host) => {
             let session = Session::new(gate, attempt, host, &traffic);
-            let carried = inspect::carry(&session, Rc::clone(agent), flight, permit.verdict());
+            let mut work = Box::pin(inspect::carry(&session, Rc::clone(agent), flight, permit.verdict()));
             let reconsider = |policy: &NetworkPolicy| session.reconsider(policy);
-            let carried =
-                Box::pin(watched(gate, &mut changes, (attempt, &as_permitted), carried, reconsider)).await;
-            session.end(&carried).await;
+            let watch = watched(gate, &mut changes, (attempt, &as_permitted), work.as_mut(), reconsider);
+            let carried = Box::pin(watch).await;
+            // What is still on its way hears the reason before it is dropped.
+            session.cut(&carried);
+            drop(work);
+            session.end().await;
             carried
         }
     };

@@ -179,6 +179,47 @@ fn a_narrower_policy_ends_a_request_on_its_way_within_a_second() {
 }
 
 #[test]
+fn a_host_that_is_no_longer_permitted_ends_its_requests_with_that_reason() {
+    let web = Web::each(&[b"http/1.1"], |mut tls, say| {
+        let Some(head) = web::read_head(&mut tls) else { return };
+        drop(say.send(head));
+        drop(tls.read(&mut [0]));
+    });
+    let Some(mut bench) = web.bench("n20", RULE) else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    tls.write_all(get("/v1/waits").as_bytes()).unwrap();
+    web.heads.recv().unwrap();
+    wardroom_gate::control::send_policy(&bench.control, &support::policy("")).unwrap();
+    assert!(web::read_head(&mut tls).is_none());
+    assert_eq!(ended(&mut bench, "/v1/waits").verdict.reason, Reason::PolicyChanged);
+    bench.seen("the connection's end", |event| match event {
+        Event::Connection(c) => matches!(&c.phase, ConnectionPhase::Ended(end)
+            if end.verdict.reason == Reason::PolicyChanged),
+        _ => false,
+    });
+}
+
+#[test]
+fn a_program_that_leaves_ends_its_request_at_the_server() {
+    let (gone, left) = std::sync::mpsc::channel();
+    let web = Web::each(&[b"http/1.1"], move |mut tls, say| {
+        let Some(head) = web::read_head(&mut tls) else { return };
+        drop(say.send(head));
+        // No answer: what ends the wait is the gate's hanging up.
+        drop(tls.read(&mut [0]));
+        gone.send(()).unwrap();
+    });
+    let Some(mut bench) = web.bench("leaves", RULE) else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    tls.write_all(get("/v1/long").as_bytes()).unwrap();
+    web.heads.recv().unwrap();
+    drop(tls);
+    left.recv_timeout(std::time::Duration::from_secs(1)).unwrap();
+    let end = ended(&mut bench, "/v1/long");
+    assert_eq!((end.status, end.verdict.outcome), (None, Outcome::Allowed));
+}
+
+#[test]
 fn n14_a_websocket_is_a_pipe_after_101_and_no_sooner() {
     let web = Web::each(&[b"http/1.1"], |mut tls, say| {
         let Some(head) = web::read_head(&mut tls) else { return };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Uri, request};
+use http::{Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use wardroom_model::Reason;
 use wardroom_model::request::{RequestDecision as Decided, RequestPhase};
@@ -116,6 +116,8 @@ async fn carry(
         return upgrade::begin(session, head);
     }
     headers::incoming(&mut head.headers);
+    // Each side speaks its own version; an old server's is not the gate's.
+    head.version = Version::HTTP_11;
     if upgrading {
         // What comes behind a refused upgrade is nobody's: not a request, and not a WebSocket.
         head.headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));

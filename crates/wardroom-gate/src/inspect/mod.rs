@@ -87,3 +87,18 @@ async fn rounds(session: &Session) {
 fn outcome(reason: &Reason) -> Outcome {
     if matches!(reason, Reason::ClientDeclined(_)) { Outcome::Failed } else { Outcome::Refused }
 }
+
+/// What the fuzz targets ask.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing {
+    use wardroom_model::HostName;
+
+    pub(crate) const HEAD: usize = super::limits::HEAD;
+
+    /// The method and the path of a request that goes on to be decided.
+    pub(crate) fn asked(head: &http::request::Parts) -> Option<(String, String)> {
+        let host = HostName::parse("api.example.com").ok()?;
+        let asking = super::request::read(head, &host, 443).ok()?;
+        Some((asking.line.method().to_owned(), asking.line.path_and_query()))
+    }
+}

@@ -40,8 +40,7 @@ async fn one(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD)
-        .auto_date_header(false)
-        .half_close(true);
+        .auto_date_header(false);
     let connection = builder.serve_connection(TokioIo::new(agent), service);
     let parts = match connection.without_shutdown().await {
         Ok(parts) => parts,
@@ -89,9 +88,14 @@ fn fault(error: &hyper::Error) -> Result<(), Reason> {
     }
     if error.is_timeout() {
         Err(Reason::TooSlow)
-    } else if error.is_parse() || error.is_parse_too_large() || words.contains("http2 error") {
+    } else if error.is_parse() || error.is_parse_too_large() || broke_http2(&words) {
         Err(Reason::Malformed(words))
     } else {
         Ok(())
     }
+}
+
+/// Whether the connection was ended for what the agent did, and not by the agent: the library says which, in words alone.
+fn broke_http2(words: &str) -> bool {
+    words.contains("http2 error") && !words.contains("received")
 }

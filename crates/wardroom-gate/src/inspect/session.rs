@@ -74,9 +74,13 @@ impl Session {
         });
     }
 
-    /// Ends everything, with this as the reason of what is still on its way; returns when it is on record.
-    pub(crate) async fn end(&self, verdict: &Verdict) {
+    /// Ends what is still on its way, with this as the reason.
+    pub(crate) fn cut(&self, verdict: &Verdict) {
         self.flights.cut_all(verdict);
+    }
+
+    /// Waits until nothing is left, and all of it on record.
+    pub(crate) async fn end(&self) {
         self.upgraded.take();
         self.pool.clear();
         self.tasks.end().await;

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -101,9 +102,8 @@ impl Web {
     /// A policy with this more in the rule for the host.
     pub fn policy(&self, more: &str) -> String {
         let Self { address, authority, .. } = self;
-        format!(
-            "[[network.allow]]\nhost = \"{HOST}\"\naddress = \"{address}\"\nca = \"\"\"\n{authority}\"\"\"\n{more}\n"
-        )
+        let ca = if authority.is_empty() { String::new() } else { format!("ca = \"\"\"\n{authority}\"\"\"") };
+        format!("[[network.allow]]\nhost = \"{HOST}\"\naddress = \"{address}\"\n{ca}\n{more}\n")
     }
 
     /// A bench whose gate inspects the host by this rule.
@@ -193,13 +193,12 @@ pub fn read_answer(tls: &mut ClientTls) -> Option<(String, String)> {
     Some((head, String::from_utf8_lossy(&body).into_owned()))
 }
 
-/// Sends these bytes on a connection of their own, closes the sending side, and returns all that is answered.
+/// Sends these bytes on a connection of their own, and returns all that is answered before it ends or is silent.
 pub fn all(bench: &Bench, bytes: &[u8]) -> String {
     let mut tls = open(bench, &[b"http/1.1"]);
     // A refusal may come, and the connection end, before everything has been said.
-    drop(tls.write_all(bytes));
-    tls.conn.send_close_notify();
-    drop(tls.flush());
+    drop(tls.write_all(bytes).and_then(|()| tls.flush()));
+    tls.sock.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut answer = Vec::new();
     drop(tls.read_to_end(&mut answer));
     String::from_utf8_lossy(&answer).into_owned()
