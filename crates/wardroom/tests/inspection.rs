@@ -98,6 +98,22 @@ fn curl_trusts_what_the_gate_shows_it_and_a_method_that_is_not_named_is_refused_
 }
 
 #[test]
+fn server_sent_events_arrive_one_by_one() {
+    let test = "server_sent_events_arrive_one_by_one";
+    // What has arrived when the second event is due, and at the end.
+    let line = format!("curl -sSN https://{HOST}/events | while read -r line; do echo \"$(date +%s%N) $line\"; done");
+    let inspected = Inspected::new();
+    if !inspected.has(test, "curl") {
+        return;
+    }
+    let said = inspected.sh(&line);
+    let events = said.out.lines().filter_map(|line| line.split_once(" data: "));
+    let times: Vec<u64> = events.map(|(time, _)| time.parse().unwrap()).collect();
+    assert_eq!(times.len(), 3, "{said:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] > 20_000_000), "{said:?}");
+}
+
+#[test]
 fn git_clones_over_https() {
     let inspected = Inspected::new();
     if !inspected.has("git_clones_over_https", "git") {
