@@ -101,7 +101,9 @@ fn curl_trusts_what_the_gate_shows_it_and_a_method_that_is_not_named_is_refused_
 fn server_sent_events_arrive_one_by_one() {
     let test = "server_sent_events_arrive_one_by_one";
     // What has arrived when the second event is due, and at the end.
-    let line = format!("curl -sSN https://{HOST}/events | while read -r line; do echo \"$(date +%s%N) $line\"; done");
+    let line = format!(
+        "curl -sSN https://{HOST}/events | while read -r line; do echo \"$(date +%s%N) $line\"; done"
+    );
     let inspected = Inspected::new();
     if !inspected.has(test, "curl") {
         return;
