@@ -21,9 +21,12 @@ pub fn explain(policy: &Policy) -> Vec<String> {
     said.extend(policy.model_apis.iter().map(|api| {
         format!("What requests for {} on {} use of a model is counted ({}).", api.path, api.host, api.at)
     }));
-    said.push(match policy.retention {
+    said.push(match &policy.retention {
         Retention::Forever => "Its ledger is kept for good.".to_owned(),
-        Retention::Seconds(seconds) => format!("Its ledger is kept for {}.", span(seconds)),
+        Retention::Longest { seconds, rule } => format!(
+            "Its ledger is kept for {}; older parts are removed once they are complete, on record ({rule}).",
+            span(*seconds)
+        ),
     });
     said
 }

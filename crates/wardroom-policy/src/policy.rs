@@ -123,12 +123,17 @@ pub struct PathRule {
 }
 
 /// `[ledger] retention`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retention {
     /// Nothing is ever removed.
     Forever,
-    /// Sealed segments older than this many seconds may be removed, with a record.
-    Seconds(u64),
+    /// Sealed segments older than this are removed, with a record.
+    Longest {
+        /// The age of a segment's last record.
+        seconds: u64,
+        /// The line that says so.
+        rule: RuleRef,
+    },
 }
 
 /// Something that a policy asks for and this version does not do yet: a run refuses it.
@@ -197,8 +202,8 @@ impl Policy {
 
     /// How long its ledger is kept.
     #[must_use]
-    pub fn retention(&self) -> Retention {
-        self.retention
+    pub fn retention(&self) -> &Retention {
+        &self.retention
     }
 
     /// What the policy asks for and this version does not do yet. `run` refuses a policy for which this is not empty.

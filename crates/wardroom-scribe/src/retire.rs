@@ -1,12 +1,13 @@
 //! Retention: old segments go when the operator's rule says so, never without a record of it, and never their hashes:
 //! what is left can still be proven to be the rest of the same ledger.
 
+use wardroom_ledger::frame;
 use wardroom_ledger::layout::{self, Part};
 use wardroom_model::RuleRef;
 
 use crate::place::{Place, PlaceError};
 use crate::seal;
-use crate::segment;
+use crate::segment::{self, Stream};
 
 /// How long a ledger is kept. Nothing given means forever.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +48,13 @@ pub(crate) fn due(place: &Place, retention: &Retention, now: u64) -> Result<Opti
         before = Some(next);
     }
     Ok(before)
+}
+
+/// When a segment began, by its first record; nothing where it has none, or it cannot be read.
+pub(crate) fn began(place: &Place, first: u64) -> Option<u64> {
+    let mut stream = Stream::open(place, first).ok()?;
+    let found = frame::read(stream.rest().ok()?).ok()?;
+    Some(found.head.stamp.wall)
 }
 
 /// Removes the segments before a record. To be called once the record that says so is committed.

@@ -82,14 +82,13 @@ impl Default for Keeping {
     }
 }
 
-/// Confines this process to the two directories, and runs the scribe until the keeper says so, or is gone. Nothing is
-/// ever retired.
+/// Confines this process to the two directories, and runs the scribe until the keeper says so, or is gone.
 ///
 /// # Errors
 /// As [`serve_keeping`].
-pub fn serve(setup: ScribeSetup) -> Result<(), ScribeError> {
+pub fn serve(setup: ScribeSetup, retention: Retention) -> Result<(), ScribeError> {
     confine::confine(&[Place::open_or_create(&setup.ledger_dir)?, Place::open_or_create(&setup.key_dir)?])?;
-    serve_keeping(setup, Keeping::default())
+    serve_keeping(setup, Keeping { retention, ..Keeping::default() })
 }
 
 /// Runs the scribe until the keeper says so, or is gone.
@@ -124,17 +123,23 @@ struct Scribe {
     sealer: Option<JoinHandle<()>>,
     clocks: Stamp,
     last_commit: u64,
+    /// When the growing segment began, by the wall clock.
+    began: u64,
 }
 
 impl Scribe {
     fn new(store: Store, desks: Desks, control: Control, keeping: Keeping) -> Self {
         let clocks = (keeping.clocks)();
         let region = Region::default();
-        Self { store, desks, region, control, keeping, sealer: None, clocks, last_commit: clocks.monotonic }
+        let aged = keeping.retention.longest.and_then(|_| retire::began(&store.place, store.segment.first));
+        let began = aged.unwrap_or(clocks.wall);
+        let last_commit = clocks.monotonic;
+        Self { store, desks, region, control, keeping, sealer: None, clocks, last_commit, began }
     }
 
     fn run(&mut self) -> Result<(), ScribeError> {
         let mut quiet = 0_u32;
+        self.retire()?;
         loop {
             self.watch_clocks()?;
             let finishing = self.control.finishing();
@@ -143,7 +148,7 @@ impl Scribe {
             if finishing && taken == 0 {
                 return self.finish();
             }
-            if self.store.segment.length >= self.keeping.segment_bytes {
+            if self.is_complete() {
                 self.turn_over()?;
             }
             if self.commit_is_due(quiet) {
@@ -230,7 +235,23 @@ impl Scribe {
         let first = self.store.segment.first;
         self.insist(Store::rotate)?;
         let records = self.store.next() - first;
+        self.began = self.clocks.wall;
         self.note(&Event::Ledger(LedgerNote::Sealed { first, records }))?;
+        self.retire()?;
+        self.seal_complete();
+        Ok(())
+    }
+
+    /// Whether the growing segment is complete: full, or so old that what it holds would be kept far too long.
+    fn is_complete(&self) -> bool {
+        let age = self.clocks.wall.saturating_sub(self.began);
+        let old = self.keeping.retention.longest.is_some_and(|longest| age > longest / SEGMENTS_KEPT);
+        let length = self.store.segment.length;
+        length >= self.keeping.segment_bytes || (old && length > 0)
+    }
+
+    /// Removes what the operator's rule says is old, once the record that says so is on disk.
+    fn retire(&mut self) -> Result<(), ScribeError> {
         let place = &self.store.place;
         if let Some(before) = retire::due(place, &self.keeping.retention, self.clocks.wall)? {
             let rule = self.keeping.retention.rule.clone();
@@ -238,7 +259,6 @@ impl Scribe {
             self.commit()?;
             retire::remove(&self.store.place, before)?;
         }
-        self.seal_complete();
         Ok(())
     }
 
@@ -333,6 +353,10 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Attempts after which a scribe that was told to finish leaves the rest in the rings: five seconds.
 const GIVE_UP_AFTER: u32 = 50;
+
+/// Into how many segments a ledger that is kept for a time is divided at least: records stay an eighth longer at most,
+/// and until the next start or the end of a segment.
+const SEGMENTS_KEPT: u64 = 8;
 
 /// How long records may gather. At 200,000 records a second a ring of 1 MiB lasts ten times as long.
 const NAP: Duration = Duration::from_millis(2);

@@ -114,6 +114,25 @@ fn what_is_retired_leaves_a_record_and_a_ledger_that_still_verifies() {
 }
 
 #[test]
+fn what_is_kept_for_a_time_goes_when_its_time_is_over() {
+    let base = tempfile::tempdir().unwrap();
+    let rule = Some(RuleRef { file: "agents/test.toml".into(), line: 9 });
+    let retention = Retention { most_bytes: None, longest: Some(1_000_000_000), rule };
+    let ledger = base.path().join("ledger");
+    let handoff = attach(base.path(), Producer::Keeper);
+    let scribe = start(base.path(), &[Producer::Keeper], Keeping { retention, ..Keeping::default() });
+    // Far from a full segment: only its age makes it complete.
+    for round in 0..14 {
+        let _receipt = handoff.record(&event(&format!("{round}"))).unwrap();
+        thread::sleep(Duration::from_millis(200));
+    }
+    let total = scribe.finish();
+    let found = verify(&ledger, &verifier(base.path()), None).unwrap();
+    assert_eq!((found.finding, found.records), (Finding::Intact, total));
+    assert!(found.retired_before > 0, "of {total} records none was retired");
+}
+
+#[test]
 fn a_live_ledger_is_followed() {
     let base = tempfile::tempdir().unwrap();
     let scribe =

@@ -49,8 +49,11 @@ fn a_mistake_in_a_policy_is_shown_where_it_stands() {
 #[test]
 fn what_is_not_yet_supported_is_refused_rather_than_ignored() {
     let stage = Stage::new();
-    stage.agent("scout", "[ledger]\nretention = \"1 day\"\n");
-    expect(&stage.sh("scout", "true"), POLICY, &["not yet supported", "scout.toml:1"]);
+    stage.agent("scout", "");
+    let path = stage.base().join("agents/scout.toml");
+    let text = fs::read_to_string(&path).expect("the policy");
+    fs::write(&path, text.replace("kind = \"cell\"", "kind = \"vm\"")).expect("the policy");
+    expect(&stage.sh("scout", "true"), POLICY, &["not yet supported", "scout.toml:"]);
 }
 
 #[test]

@@ -120,7 +120,6 @@ fn read(source: Source<'_>, mut root: Table<'_>, report: &mut Report) -> Option<
     if let Some(span) = &agent.hours_span {
         unsupported.push(not_yet(source, span, "working hours"));
     }
-    unsupported.extend(retention.1);
     unsupported.sort_by_key(|item| item.at.line);
     Some(Policy {
         file: source.file.to_owned(),
@@ -130,7 +129,7 @@ fn read(source: Source<'_>, mut root: Table<'_>, report: &mut Report) -> Option<
         network,
         credentials,
         model_apis,
-        retention: retention.0,
+        retention,
         unsupported,
     })
 }
@@ -154,28 +153,21 @@ fn required<'a>(
 }
 
 /// `[ledger]`.
-fn retention(
-    source: Source<'_>,
-    table: Option<Table<'_>>,
-    report: &mut Report,
-) -> (Retention, Option<Unsupported>) {
-    let Some(mut table) = table else { return (Retention::Forever, None) };
+fn retention(source: Source<'_>, table: Option<Table<'_>>, report: &mut Report) -> Retention {
+    let Some(mut table) = table else { return Retention::Forever };
     let text = table.text("retention", report);
     table.finish(report);
-    let Some(text) = text else { return (Retention::Forever, None) };
+    let Some(text) = text else { return Retention::Forever };
     if text.value == "forever" {
-        return (Retention::Forever, None);
+        return Retention::Forever;
     }
     match units::seconds(&text.value) {
-        Ok(seconds) => {
-            let unsupported = not_yet(source, &text.span, "removing old records (`retention`)");
-            (Retention::Seconds(seconds), Some(unsupported))
-        }
+        Ok(seconds) => Retention::Longest { seconds, rule: source.at(&text.span) },
         Err(help) => {
             let title = format!("{:?} is no duration", text.value);
             let label = "a duration or \"forever\"";
             report.push(Diagnostic::new(title, text.span, label).help(help));
-            (Retention::Forever, None)
+            Retention::Forever
         }
     }
 }

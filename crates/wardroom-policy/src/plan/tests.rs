@@ -176,8 +176,9 @@ fn two_things_at_one_place_are_an_error() {
 fn what_cannot_be_carried_out_is_refused_and_not_ignored() {
     let mut facts = host();
     let rule = "[[network.allow]]\nhost = \"a.net\"\n";
-    let unsupported = plan(&policy("[ledger]\nretention = \"1 day\"\n"), &facts).unwrap_err();
-    assert!(unsupported.to_string().starts_with("not yet supported: removing old records"), "{unsupported}");
+    let text = "[agent]\nname = \"scout\"\ncommand = [\"bash\"]\n[isolation]\nkind = \"vm\"\n";
+    let unsupported = plan(&Policy::parse("scout.toml", text).unwrap(), &facts).unwrap_err();
+    assert!(unsupported.to_string().starts_with("not yet supported: isolation `vm`"), "{unsupported}");
     let behind = plan(&policy(&format!("{rule}apps = [\"/bin/gh\"]\n")), &facts).unwrap_err();
     assert!(behind.to_string().contains("write \"/usr/bin/gh\""), "{behind}");
     facts.landlock_abi = 2;

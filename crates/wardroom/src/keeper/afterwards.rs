@@ -5,6 +5,7 @@ use wardroom_model::bytes::Captured;
 use wardroom_model::event::Operator;
 use wardroom_model::exit::Exit;
 use wardroom_model::{AgentName, Event};
+use wardroom_policy::Retention;
 
 use super::protocol::{Answer, Line, Request};
 use super::scribe::{Rings, Scribe};
@@ -39,7 +40,7 @@ pub(crate) fn store(places: &Places, name: &AgentName) -> Result<Store, Failure>
 pub(crate) fn record(places: &Places, name: &AgentName, events: &[Event]) -> Result<(), Failure> {
     let agent = places.agent(name);
     let _lock = state::lock(&agent, name.as_str())?;
-    let scribe = Scribe::start(places, &agent, name, Rings::make(&agent)?)?;
+    let scribe = Scribe::start(places, &agent, name, &Retention::Forever, Rings::make(&agent)?)?;
     scribe.await_ready()?;
     let handoff = start::ring(&scribe)?;
     for event in events {

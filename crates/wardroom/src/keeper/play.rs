@@ -13,6 +13,7 @@ use wardroom_scribe::{Handoff, Producer, ScribeSetup};
 use zeroize::Zeroizing;
 
 use super::roles::become_id;
+use super::scribe::understood;
 use crate::cli;
 use crate::demo;
 use crate::failure::{Done, OrExit};
@@ -35,19 +36,20 @@ pub(crate) fn play(role: &cli::Role) -> Done {
     Ok(0)
 }
 
-/// `scribe ID LEDGER KEYS ORIGIN control keeper-ring gate-ring`
+/// `scribe ID LEDGER KEYS ORIGIN RETENTION control keeper-ring gate-ring`
 fn scribe(arguments: &[String]) -> anyhow::Result<()> {
-    let [id, ledger_dir, key_dir, origin, control, keeper, gate] = arguments else {
+    let [id, ledger_dir, key_dir, origin, retention, control, keeper, gate] = arguments else {
         bail!("wrong number of arguments")
     };
     become_id(id)?;
-    wardroom_scribe::serve(ScribeSetup {
+    let setup = ScribeSetup {
         ledger_dir: ledger_dir.into(),
         key_dir: key_dir.into(),
         origin: origin.clone(),
         rings: vec![(Producer::Keeper, descriptor(keeper)?), (Producer::Gate, descriptor(gate)?)],
         control: descriptor(control)?,
-    })?;
+    };
+    wardroom_scribe::serve(setup, understood(retention)?)?;
     Ok(())
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use wardroom_kernel::message;
-use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
+use wardroom_model::{AgentName, RuleRef};
+use wardroom_policy::Retention;
 use wardroom_scribe::control::{FromScribe, hear};
 use wardroom_scribe::{Producer, RingSwitch, create_ring};
 
@@ -31,6 +32,7 @@ pub(super) struct Scribe {
     ledger: PathBuf,
     keys: PathBuf,
     origin: String,
+    retention: String,
     restarts: Restarts,
 }
 
@@ -71,12 +73,15 @@ impl Scribe {
         places: &Places,
         agent: &AgentPlaces,
         name: &AgentName,
+        retention: &Retention,
         rings: Rings,
     ) -> Result<Self, Failure> {
         let (ledger, keys) = (agent.ledger.clone(), places.keys());
         let origin = origin(agent, name);
-        let helper = spawn(&ledger, &keys, &origin, &rings).or_exit(Exit::Ledger)?;
-        Ok(Self { helper, rings, ledger, keys, origin, restarts: Restarts::default() })
+        let retention = told(retention);
+        let what = [origin.as_str(), &retention];
+        let helper = spawn(&ledger, &keys, what, &rings).or_exit(Exit::Ledger)?;
+        Ok(Self { helper, rings, ledger, keys, origin, retention, restarts: Restarts::default() })
     }
 
     /// Waits until the ledger is open.
@@ -135,7 +140,8 @@ impl Scribe {
     fn start_again(&mut self) -> anyhow::Result<()> {
         loop {
             self.restarts.another()?;
-            self.helper = spawn(&self.ledger, &self.keys, &self.origin, &self.rings)?;
+            let what = [self.origin.as_str(), &self.retention];
+            self.helper = spawn(&self.ledger, &self.keys, what, &self.rings)?;
             match self.await_ready() {
                 Ok(()) => return Ok(()),
                 Err(failure) => screen::talk(&format!(
@@ -168,10 +174,37 @@ impl Scribe {
     }
 }
 
+/// A retention as an argument: `forever`, or seconds, line and file.
+fn told(retention: &Retention) -> String {
+    match retention {
+        Retention::Forever => "forever".to_owned(),
+        Retention::Longest { seconds, rule } => format!("{seconds} {} {}", rule.line, rule.file),
+    }
+}
+
+/// The reverse of [`told`], as the scribe understands it. What cannot be read keeps nothing from being refused.
+pub(super) fn understood(text: &str) -> anyhow::Result<wardroom_scribe::Retention> {
+    if text == "forever" {
+        return Ok(wardroom_scribe::Retention::default());
+    }
+    let mut words = text.splitn(3, ' ');
+    let (Some(seconds), Some(line), Some(file)) = (words.next(), words.next(), words.next()) else {
+        anyhow::bail!("{text:?} is no retention");
+    };
+    Ok(wardroom_scribe::Retention {
+        most_bytes: None,
+        longest: Some(seconds.parse::<u64>()?.saturating_mul(NANOS)),
+        rule: Some(RuleRef { file: file.to_owned(), line: line.parse()? }),
+    })
+}
+
+/// Nanoseconds of a second.
+const NANOS: u64 = 1_000_000_000;
+
 fn spawn(
     ledger: &std::path::Path,
     keys: &std::path::Path,
-    origin: &str,
+    [origin, retention]: [&str; 2],
     rings: &Rings,
 ) -> anyhow::Result<Helper> {
     let (ours, theirs) = message::pair()?;
@@ -179,6 +212,7 @@ fn spawn(
         |path: &std::path::Path| path.to_str().map(str::to_owned).context("the ledger's path is not UTF-8");
     let (ledger, keys) = (text(ledger)?, text(keys)?);
     let descriptors = [theirs.as_fd(), rings.keeper.as_fd(), rings.gate.as_fd()];
-    let child = roles::start("scribe", &[&ledger, &keys, origin], &descriptors, state::scribe_id())?;
+    let child =
+        roles::start("scribe", &[&ledger, &keys, origin, retention], &descriptors, state::scribe_id())?;
     Ok(Helper::new(child, ours))
 }

@@ -60,7 +60,8 @@ pub(super) fn start(
     request: &mut RunRequest,
     inspection: Inspection,
 ) -> Result<Crew, Failure> {
-    let scribe = Scribe::start(places, agent, &plan.agent, Rings::make(agent)?)?;
+    let scribe =
+        Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), Rings::make(agent)?)?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
     let counters = metering::counters(&agent.counters).or_exit(Exit::CannotContain)?;
     let gate_ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;

@@ -64,7 +64,7 @@ fn the_design_s_policy_parses_and_says_what_is_not_yet_done() {
         Policy::parse("scout.toml", DESIGN).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     assert_eq!(policy.name().as_str(), "scout");
     assert_eq!(policy.isolation().memory, Some(4 << 30));
-    assert_eq!(policy.retention(), Retention::Forever);
+    assert_eq!(policy.retention(), &Retention::Forever);
     let unsupported: Vec<_> =
         policy.unsupported().iter().map(|item| format!("{}: {}", item.at, item.what)).collect();
     assert_eq!(unsupported, ["scout.toml:7: working hours",]);
