@@ -19,7 +19,7 @@ use wardroom_model::{Captured, Event, HostName, Kind, Outcome, Reason, RuleRef, 
 use wardroom_scribe::place::Place;
 use wardroom_scribe::seal::seal;
 use wardroom_scribe::{
-    Handoff, Producer, ScribeSetup, ToScribe, create_ring, key, records, say, serve, verify,
+    Handoff, Producer, Retention, ScribeSetup, ToScribe, create_ring, key, records, say, serve, verify,
 };
 
 fn main() {
@@ -45,7 +45,7 @@ fn append(base: &Path, count: u64) {
     let setup = ScribeSetup { ledger_dir: ledger_dir.clone(), key_dir, origin, rings, control };
     let event = file_event(7);
     let start = (seconds(ClockId::Monotonic), seconds(ClockId::ProcessCPUTime));
-    let scribe = thread::spawn(move || serve(setup));
+    let scribe = thread::spawn(move || serve(setup, Retention::default()));
     for _ in 0..count {
         let _receipt = handoff.record(&event).unwrap();
     }

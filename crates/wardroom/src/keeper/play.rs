@@ -25,23 +25,31 @@ pub(crate) fn play(role: &cli::Role) -> Done {
         return verify::role::play(&role.arguments);
     }
     let played = match role.name.as_str() {
-        "scribe" => scribe(&role.arguments),
-        "gate" => gate(&role.arguments),
-        "broker" => broker(&role.arguments),
-        "programs" => programs(&role.arguments),
         "sample-agent" => demo::agent::work(),
-        other => Err(anyhow::anyhow!("there is no role {other:?}; roles are started by the keeper only")),
+        helper => help(helper, &role.arguments),
     };
     played.with_context(|| role.name.clone()).or_exit(Exit::Supervision)?;
     Ok(0)
 }
 
-/// `scribe ID LEDGER KEYS ORIGIN RETENTION control keeper-ring gate-ring`
+/// One of the keeper's helpers, under the id that comes first, before anything else is done.
+fn help(name: &str, arguments: &[String]) -> anyhow::Result<()> {
+    let (id, arguments) = arguments.split_first().context("wrong number of arguments")?;
+    become_id(id)?;
+    match name {
+        "scribe" => scribe(arguments),
+        "gate" => gate(arguments),
+        "broker" => broker(arguments),
+        "programs" => programs(arguments),
+        other => bail!("there is no role {other:?}; roles are started by the keeper only"),
+    }
+}
+
+/// `scribe LEDGER KEYS ORIGIN RETENTION control keeper-ring gate-ring`
 fn scribe(arguments: &[String]) -> anyhow::Result<()> {
-    let [id, ledger_dir, key_dir, origin, retention, control, keeper, gate] = arguments else {
+    let [ledger_dir, key_dir, origin, retention, control, keeper, gate] = arguments else {
         bail!("wrong number of arguments")
     };
-    become_id(id)?;
     let setup = ScribeSetup {
         ledger_dir: ledger_dir.into(),
         key_dir: key_dir.into(),
@@ -53,13 +61,12 @@ fn scribe(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `gate ID FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
+/// `gate FILE GENERATION control ring attribution policy inspection counters`; the cell's sockets come over `control`
 fn gate(arguments: &[String]) -> anyhow::Result<()> {
-    let [id, policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments
+    let [policy_file, generation, control, ring, attribution, policy, inspection, counters] = arguments
     else {
         bail!("wrong number of arguments")
     };
-    become_id(id)?;
     wardroom_gate::serve(GateSetup {
         sockets: None,
         handoff: Arc::new(Handoff::attach(descriptor(ring)?, Producer::Gate)?),
@@ -75,12 +82,11 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `broker ID STORE FILE control gate policy [programs]`
+/// `broker STORE FILE control gate policy [programs]`
 fn broker(arguments: &[String]) -> anyhow::Result<()> {
-    let [id, store, policy_file, control, gate, policy, programs @ ..] = arguments else {
+    let [store, policy_file, control, gate, policy, programs @ ..] = arguments else {
         bail!("wrong number of arguments")
     };
-    become_id(id)?;
     wardroom_broker::serve(BrokerSetup {
         control: descriptor(control)?,
         gate: descriptor(gate)?,
@@ -92,10 +98,9 @@ fn broker(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `programs ID FILE control broker policy`
+/// `programs FILE control broker policy`
 fn programs(arguments: &[String]) -> anyhow::Result<()> {
-    let [id, policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
-    become_id(id)?;
+    let [policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
     let (control, broker) = (descriptor(control)?, descriptor(broker)?);
     let text = String::from_utf8(read_from_start(descriptor(policy)?)?)?;
     wardroom_broker::programs::serve(&control, &broker, policy_file, &text)?;
