@@ -4,8 +4,9 @@
 //! Nothing here records or decides about a request: the gate does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -92,12 +93,13 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Policy, BrokerError> {
     Policy::parse(file, text).map_err(|errors| BrokerError::Policy(errors.render(false)))
 }
 
-/// Reads a file from its beginning.
+/// Reads a file from its beginning, without moving its offset: two processes that were given the same file share that.
 pub(crate) fn whole(file: OwnedFd) -> Result<String, BrokerError> {
-    let mut file = std::fs::File::from(file);
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
-    read.map(|_length| text).map_err(BrokerError::Control)
+    let file = std::fs::File::from(file);
+    let length = file.metadata().map_err(BrokerError::Control)?.len();
+    let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut text, 0).map_err(BrokerError::Control)?;
+    String::from_utf8(text).map_err(|error| BrokerError::Control(io::Error::other(error)))
 }
 
 /// Whether any of the credentials is one whose secret changes when it is used.
