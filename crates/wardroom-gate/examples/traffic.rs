@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -54,6 +54,8 @@ fn main() {
 async fn serve(ca: &str, names: &[&str]) {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    // Another name than the leaf's: OpenSSL takes equal ones for a certificate that signed itself.
+    params.distinguished_name.push(DnType::CommonName, "authority of a measurement");
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     std::fs::write(ca, authority.pem()).unwrap();
     let key = KeyPair::generate().unwrap();
@@ -174,24 +176,25 @@ impl Target {
         tls
     }
 
-    /// Asks, and waits until the answer holds `end`.
-    async fn ask(&self, tls: &mut Tls, path: &str, end: &[u8]) {
+    /// Asks, and waits until the answer holds `end`. Returns what came so far.
+    async fn ask(&self, tls: &mut Tls, path: &str, end: &[u8]) -> Vec<u8> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host);
         tls.write_all(request.as_bytes()).await.unwrap();
         tls.flush().await.unwrap();
-        until(tls, end).await;
+        let mut answer = Vec::with_capacity(512);
+        until(tls, &mut answer, end).await;
+        answer
     }
 
     async fn round_trip(&self, tls: &mut Tls) {
-        self.ask(tls, "/", b"\r\n\r\nok").await;
+        drop(self.ask(tls, "/", b"\r\n\r\nok").await);
     }
 }
 
-async fn until(tls: &mut Tls, end: &[u8]) {
-    let mut answer = Vec::with_capacity(512);
+async fn until(tls: &mut Tls, answer: &mut Vec<u8>, end: &[u8]) {
     while !answer.windows(end.len()).any(|part| part == end) {
-        let read = tls.read_buf(&mut answer).await.unwrap();
-        assert!(read > 0, "closed after {}", String::from_utf8_lossy(&answer));
+        let read = tls.read_buf(answer).await.unwrap();
+        assert!(read > 0, "closed after {}", String::from_utf8_lossy(answer));
     }
 }
 
@@ -245,9 +248,9 @@ async fn events(target: &Target, tls: &mut Tls, count: usize) -> f64 {
     let mut times = Vec::new();
     for _ in 0..count {
         let begun = Instant::now();
-        target.ask(tls, "/event", b"data: 1").await;
+        let mut answer = target.ask(tls, "/event", b"data: 1").await;
         times.push(begun.elapsed());
-        until(tls, EVENTS_END).await;
+        until(tls, &mut answer, EVENTS_END).await;
     }
     median(times)
 }

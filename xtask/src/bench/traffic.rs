@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::bench::place::Place;
+use crate::say::say;
 use crate::spawn;
 
 const DIRECT: &str = "direct.bench.example";
@@ -80,7 +81,15 @@ impl Server {
         let (tls, plain) = (tls.parse()?, plain.parse()?);
         place.permit_more(&rules(tls, plain, &fs::read_to_string(&authority)?))?;
         let mitmproxy = Mitmproxy::start(place, tls, &authority)?;
-        Ok(Self { process, tls, plain, authority, mitmproxy })
+        let mut server = Self { process, tls, plain, authority, mitmproxy };
+        // A peer that does not work here would be measured as nothing.
+        if server.has_mitmproxy()
+            && let Err(error) = server.number(place, Lane::Mitmproxy, ("round-trips", 1, 1))
+        {
+            say!("mitmproxy is left out, because it does not run here: {error:#}");
+            server.mitmproxy = None;
+        }
+        Ok(server)
     }
 
     /// Whether mitmproxy is here to be compared with.
