@@ -67,6 +67,11 @@ pub enum EditError {
     /// An address needs its port.
     #[error("an address needs its port: --port 443")]
     NoPort,
+    /// What goes to an address without a name is not looked at.
+    #[error(
+        "what goes to an address without a name cannot be looked at: name the host, or leave `--method`, `--path` and `--inspect` out"
+    )]
+    NoName,
     /// The text is laid out in a way that an edit would destroy.
     #[error("the rules of `network` are written as a list in one line: add the rule by hand")]
     Layout,
@@ -133,6 +138,9 @@ fn pattern(host: &str) -> Result<HostPattern, EditError> {
 fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
     let mut table = block();
     if let Ok(ip) = addition.host.parse::<IpAddr>() {
+        if let What::Inspected | What::Requests { .. } = addition.what {
+            return Err(EditError::NoName);
+        }
         let address = SocketAddr::new(ip, addition.port.ok_or(EditError::NoPort)?);
         already(&policy.network.decide_literal(address, None))?;
         table.insert("address", value(address.to_string()));

@@ -135,7 +135,7 @@ fn looks(files: &Files) -> String {
 
 fn network(policy: &Policy) -> Vec<String> {
     let network = &policy.network;
-    let mut said: Vec<_> = network.allow().map(allow).collect();
+    let mut said: Vec<_> = network.allow().map(|rule| allow(policy, rule)).collect();
     if said.is_empty() {
         return vec!["It reaches nothing on the network.".to_owned()];
     }
@@ -150,15 +150,30 @@ fn network(policy: &Policy) -> Vec<String> {
     said
 }
 
-fn allow(rule: &AllowRule) -> String {
+fn allow(policy: &Policy, rule: &AllowRule) -> String {
     let what = match &rule.target {
         Target::Host(host) => self::host(host),
         Target::Literal(address) => format!("the address {address}, with any protocol over TCP"),
     };
     let apps =
         if rule.apps.is_empty() { String::new() } else { format!(", with {} alone", rule.apps.join(" or ")) };
-    let http = rule.http.as_ref().map(looked_at).unwrap_or_default();
+    let http = rule.http.as_ref().map_or_else(|| bound(policy, rule), looked_at);
     format!("It reaches {what}{apps}{http} ({}).", rule.at)
+}
+
+/// What a credential for one of a rule's hosts makes of it.
+fn bound(policy: &Policy, rule: &AllowRule) -> String {
+    let Target::Host(target) = &rule.target else { return String::new() };
+    let bound = policy.credentials.iter().filter(|credential| target.pattern.matches(&credential.host));
+    let hosts: std::collections::BTreeSet<_> = bound.map(|credential| credential.host.as_str()).collect();
+    if hosts.is_empty() || target.tls == TlsExpectation::Raw {
+        return String::new();
+    }
+    let hosts: Vec<_> = hosts.into_iter().collect();
+    format!(
+        "; for {}, which has a credential, the gate opens TLS and records every request",
+        hosts.join(" and ")
+    )
 }
 
 fn host(host: &HostTarget) -> String {

@@ -47,6 +47,8 @@ fn an_address_becomes_a_rule_for_an_address() {
     let edited = add(TEXT, "192.0.2.7", Some(9000)).unwrap();
     assert!(edited.contains("address = \"192.0.2.7:9000\""), "{edited}");
     assert!(matches!(add(TEXT, "192.0.2.7", None), Err(EditError::NoPort)));
+    let looked_at = Addition { host: "192.0.2.7", port: Some(443), what: What::Inspected, apps: &[] };
+    assert!(matches!(allow("scout.toml", TEXT, looked_at), Err(EditError::NoName)));
 }
 
 #[test]

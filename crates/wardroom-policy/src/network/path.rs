@@ -153,6 +153,12 @@ impl PathPattern {
         }
     }
 
+    /// A pattern that no path matches, for a text that is none.
+    pub(crate) fn never(text: &str) -> Self {
+        // Segments have no slash.
+        Self { text: text.to_owned(), parts: vec![Part::Literal(format!("/{text}"))] }
+    }
+
     /// Whether a canonical path is one of the pattern's.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {

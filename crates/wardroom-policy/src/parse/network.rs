@@ -239,7 +239,11 @@ fn http(table: &mut Table<'_>, report: &mut Report) -> Option<At<HttpRule>> {
     }
     let value = HttpRule {
         methods: methods.into_iter().map(|method| method.value).collect(),
-        paths: paths.iter().filter_map(|path| self::path(path, report)).collect(),
+        // A path with a mistake stays, as one that nothing matches: without it the rule would seem to be for every path.
+        paths: paths
+            .iter()
+            .map(|path| self::path(path, report).unwrap_or_else(|| PathPattern::never(&path.value)))
+            .collect(),
         keep_query: keep_query.is_some(),
     };
     span.map(|span| At { value, span })

@@ -205,6 +205,8 @@ fn requests_and_credentials_are_said_in_sentences() {
     for wanted in [
         "It reaches api.net by TLS on port 443; the gate opens TLS, permits GET and POST requests for /repos/acme/** there, and \
          records each (scout.toml:8).",
+        "It reaches aws.net by TLS on port 443; for aws.net, which has a credential, the gate opens TLS and records every \
+         request (scout.toml:22).",
         "It sees a placeholder in AWS_ACCESS_KEY_ID; the real value, `aws`, goes to aws.net alone, as an AWS signature, never \
          itself (scout.toml:28).",
         "The value of `aws` comes from the output of \"/usr/bin/pass\" \"show\" \"aws\", which has 5 seconds, again every 1 hour.",

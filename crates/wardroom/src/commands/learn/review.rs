@@ -152,9 +152,11 @@ impl Edit<'_> {
 fn explained(error: &EditError) -> String {
     match error {
         EditError::Before(errors) | EditError::After(errors) => format!("{error}: {errors}"),
-        EditError::Already(_) | EditError::Host { .. } | EditError::NoPort | EditError::Layout => {
-            error.to_string()
-        }
+        EditError::Already(_)
+        | EditError::Host { .. }
+        | EditError::NoPort
+        | EditError::NoName
+        | EditError::Layout => error.to_string(),
     }
 }
 
