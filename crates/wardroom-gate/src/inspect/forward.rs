@@ -106,7 +106,7 @@ async fn carry(
         flight.digested(out.collect().await.map_err(|why| uncollected(&why))?);
     }
     let answer = if upgrading {
-        upgrade::send(session, flight, receipt, (head, out)).await?
+        Box::pin(upgrade::send(session, flight, receipt, (head, out))).await?
     } else {
         send(session, flight, receipt, (head, out)).await?
     };

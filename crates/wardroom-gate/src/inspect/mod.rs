@@ -65,7 +65,9 @@ async fn converse(session: &Rc<Session>, agent: Rc<TcpStream>, flight: Vec<u8>) 
     // Small answers are not held back for more (RFC 896).
     agent.set_nodelay(true).map_err(|e| Reason::FailedClosed(e.to_string()))?;
     let traffic = Rc::clone(&session.traffic);
-    let accepted = inspector.acceptors.accept(authority, &session.host, (agent, flight), traffic).await?;
+    let accepting = inspector.acceptors.accept(authority, &session.host, (agent, flight), traffic);
+    // In a box of its own, which is gone when the connection is idle.
+    let accepted = Box::pin(accepting).await?;
     serve::serve(session, accepted).await
 }
 

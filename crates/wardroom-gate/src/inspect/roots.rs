@@ -15,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::load_certs_from_paths;
 use wardroom_model::Reason;
 
-use super::accept::{H2, HTTP11};
+use super::accept::{H2, HTTP11, provider};
 
 /// Where distributions keep the bundle of authorities: Debian, Fedora, openSUSE, Alpine and Arch.
 pub(crate) const BUNDLES: [&str; 4] = [
@@ -46,8 +46,7 @@ type Whom = (Option<String>, Speech);
 
 impl Roots {
     pub(crate) fn new() -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        Self { provider, made: RefCell::default() }
+        Self { provider: provider(), made: RefCell::default() }
     }
 
     /// The configuration for servers that these authorities vouch for (PEM); the host's where there are none.

@@ -9,23 +9,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 use wardroom_model::Reason;
 
-use super::accept::H2;
+use super::accept::{Agent, H2};
 use super::body::Cut;
 use super::forward::answer;
 use super::limits::{
     HEAD, HEAD_LIST, HEAD_TIME, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL,
 };
 use super::session::Session;
-use super::wire::Wire;
 
 /// What saying good-bye may take: a record into a socket's buffer.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// Serves a connection's requests until the agent has no more. An error is what the agent did wrong.
-pub(super) async fn serve(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+pub(super) async fn serve(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
     if agent.get_ref().1.alpn_protocol() == Some(H2) {
         two(session, agent).await
     } else {
@@ -33,7 +31,7 @@ pub(super) async fn serve(session: &Rc<Session>, agent: TlsStream<Wire>) -> Resu
     }
 }
 
-async fn one(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+async fn one(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http1::Builder::new();
     builder
@@ -49,14 +47,14 @@ async fn one(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason
     let mut agent = parts.io.into_inner();
     let upgraded = session.upgraded.take();
     match upgraded {
-        Some(upgraded) => upgraded.carry(agent, parts.read_buf).await,
+        Some(upgraded) => Box::pin(upgraded.carry(agent, parts.read_buf)).await,
         // The agent may be gone already; whoever is not hears a proper end.
         None => drop(timeout(CLOSING, agent.shutdown()).await),
     }
     Ok(())
 }
 
-async fn two(session: &Rc<Session>, agent: TlsStream<Wire>) -> Result<(), Reason> {
+async fn two(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
     session.pool.streams.set(true);
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http2::Builder::new(session.tasks.clone());

@@ -32,8 +32,8 @@ use super::session::{Session, Tasks};
 use crate::attempt::permitted;
 use crate::dial::dial;
 
-/// A server's end of a connection.
-pub(super) type Server = TlsStream<TcpStream>;
+/// A server's end of a connection. In a box, because it is moved through every layer above it.
+pub(super) type Server = Box<TlsStream<TcpStream>>;
 
 /// The connections to the server of one agent's connection.
 #[derive(Debug)]
@@ -97,15 +97,16 @@ impl Pool {
         let Some(receipt) = receipt.take() else {
             return Err(failed(Reason::Unreachable("closed before the request was sent".to_owned())));
         };
-        let server = connect(session, receipt, Speech::Any).await?;
+        // In a box of its own: most requests need none of it.
+        let server = Box::pin(connect(session, receipt, Speech::Any)).await?;
         let two = server.get_ref().1.alpn_protocol() == Some(H2);
         let lease = if two {
-            let two = speak_two(server, &session.tasks).await.map_err(failed)?;
+            let two = Box::pin(speak_two(server, &session.tasks)).await.map_err(failed)?;
             *self.two.borrow_mut() = Some(two.clone());
             Lease::Two(two)
         } else {
             self.only_one.set(true);
-            Lease::One(speak_one(server, &session.tasks).await.map_err(failed)?)
+            Lease::One(Box::pin(speak_one(server, &session.tasks)).await.map_err(failed)?)
         };
         drop(waiting);
         Ok(lease)
@@ -248,7 +249,7 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     let connector = TlsConnector::from(config);
     let handshake = connector.connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
     match timeout(HANDSHAKE_TIME, handshake).await {
-        Ok(Ok(server)) => Ok(server),
+        Ok(Ok(server)) => Ok(Box::new(server)),
         Ok(Err(error)) => Err(because(unverified(&error))),
         Err(_elapsed) => Err(because(Reason::TooSlow)),
     }

@@ -37,6 +37,9 @@ impl AsyncRead for Wire {
         if self.before.has_remaining() {
             let length = self.before.len().min(into.remaining());
             into.put_slice(&self.before.split_to(length));
+            if self.before.is_empty() {
+                self.before = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         loop {
