@@ -332,6 +332,8 @@ pub(crate) enum Credential {
     Set(CredentialSet),
     /// List an agent's credentials, never their values.
     List(CredentialList),
+    /// Show what an agent's credentials have used of their limits, with what is reserved for open requests.
+    Usage(CredentialList),
     /// Replace a value: the new one is tried first, and no request fails in between.
     Rotate(CredentialRotate),
     /// Revoke a credential: here at once, then at its source where that can be done.
@@ -367,7 +369,7 @@ pub(crate) struct CredentialSet {
     pub(crate) command: Vec<String>,
 }
 
-/// `credential list`.
+/// `credential list` and `credential usage`.
 #[derive(Debug, Args)]
 pub(crate) struct CredentialList {
     /// The agent.

@@ -74,7 +74,7 @@ impl Amount {
         }
     }
 
-    fn of(self, limit: Limit) -> u64 {
+    pub(crate) fn of(self, limit: Limit) -> u64 {
         match limit {
             Limit::Requests => 0,
             Limit::Bytes => self.bytes,

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use wardroom_model::Reason;
 
-use super::account::{Full, Limit};
+use super::account::{Amount, Full, Limit};
 
 /// No room for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,17 @@ impl NoRoom {
                     .to_owned(),
             ),
             Self::Uncounted(why) => Reason::FailedClosed(format!("limits cannot be counted: {why}")),
+        }
+    }
+
+    /// Without what the refused request itself holds already: that is not used.
+    pub(super) fn without(self, held: Amount) -> Self {
+        match self {
+            Self::Exhausted { full, until, wait } => {
+                let full = Full { used: full.used.saturating_sub(held.of(full.limit)), ..full };
+                Self::Exhausted { full, until, wait }
+            }
+            Self::Unmetered | Self::Uncounted(_) => self,
         }
     }
 

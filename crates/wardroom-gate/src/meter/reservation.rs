@@ -159,7 +159,8 @@ impl Reservation {
             open.account.reserve(more, &caps, open.reserved)?;
             open.reserved = open.reserved.plus(more);
             Ok(moment.second / DAY)
-        })?;
+        });
+        let today = today.map_err(|none| none.without(self.held))?;
         if std::mem::replace(day, today) != today {
             self.past = self.past.plus(std::mem::take(&mut self.held));
         }

@@ -101,6 +101,7 @@ fn serve(
             "/events" => events(tls.get_mut(), 3)?,
             "/endless" => events(tls.get_mut(), u32::MAX)?,
             "/reflect" => reflect(tls.get_mut(), &head)?,
+            "/v1/messages" => message(tls.get_mut())?,
             "/compressed" => compressed(tls.get_mut())?,
             path => file(tls.get_mut(), &root.join(path.trim_start_matches('/')))?,
         }
@@ -144,6 +145,18 @@ fn reflect(tls: &mut Tls, head: &[String]) -> io::Result<()> {
         tls.flush()?;
     }
     write!(tls, "0\r\nx-trailer: {flat}\r\n\r\n")?;
+    tls.flush()
+}
+
+/// An answer of a model's API.
+fn message(tls: &mut Tls) -> io::Result<()> {
+    let body =
+        r#"{"model":"claude-sonnet-4-5","content":[],"usage":{"input_tokens":100,"output_tokens":300}}"#;
+    let length = body.len();
+    write!(
+        tls,
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )?;
     tls.flush()
 }
 

@@ -5,6 +5,7 @@ mod list;
 mod rotate;
 mod set;
 mod test;
+mod usage;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub(super) fn credential(places: &Places, asked: &Asked) -> Done {
     match asked {
         Asked::Set(asked) => set::set(places, asked),
         Asked::List(asked) => list::list(places, asked),
+        Asked::Usage(asked) => usage::usage(places, asked),
         Asked::Rotate(asked) => rotate::rotate(places, asked),
         Asked::Revoke(asked) => revoke(places, asked),
         Asked::Test(asked) => test::test(places, asked),
