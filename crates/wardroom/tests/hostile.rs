@@ -12,6 +12,9 @@ mod hostile {
     pub(crate) mod spawn;
 }
 
+#[path = "common/https.rs"]
+mod https;
+
 use std::process::ExitCode;
 use std::sync::Mutex;
 

@@ -56,7 +56,7 @@ impl Machine {
     }
 
     fn fill(&self, arguments: &[String], place: &Place) -> Vec<String> {
-        let Services { tcp4, tcp6, udp4, dns, unix_path, unix_abstract } = &self.services;
+        let Services { tcp4, tcp6, udp4, dns, unix_path, unix_abstract, bound, unbound } = &self.services;
         let values = [
             ("{secret}", place.secret.display().to_string()),
             ("{home}", place.home.display().to_string()),
@@ -70,6 +70,11 @@ impl Machine {
             ("{udp4_host}", udp4.ip().to_string()),
             ("{udp4_port}", udp4.port().to_string()),
             ("{dns}", dns.to_string()),
+            ("{tls_host}", bound.address.ip().to_string()),
+            ("{bound_port}", bound.address.port().to_string()),
+            ("{unbound_port}", unbound.address.port().to_string()),
+            ("{bound_authority}", bound.authority.display().to_string()),
+            ("{unbound_authority}", unbound.authority.display().to_string()),
             ("{unix_path}", unix_path.display().to_string()),
             ("{unix_abstract}", unix_abstract.clone()),
             (

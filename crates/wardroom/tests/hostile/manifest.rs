@@ -26,6 +26,9 @@ pub(crate) struct Program {
     /// Records that must be there afterwards.
     #[serde(default)]
     pub(crate) seen: Vec<Seen>,
+    /// Whether the agent has a credential, with a host to which it is bound and one to which it is not.
+    #[serde(default)]
+    pub(crate) credential: bool,
     /// Where the control runs.
     pub(crate) control: Control,
     /// Arguments of the control, where they differ.

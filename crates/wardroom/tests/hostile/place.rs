@@ -25,6 +25,8 @@ pub(crate) struct Place {
     pub(crate) control: PathBuf,
     /// The agent's name.
     pub(crate) agent: String,
+    /// The file with the real value, for an agent with a credential.
+    key: Option<PathBuf>,
 }
 
 impl Place {
@@ -39,6 +41,7 @@ impl Place {
             workspace: at("workspace"),
             control: at("control"),
             agent: program.id.to_ascii_lowercase().replace(['.', '_'], "-"),
+            key: program.credential.then(|| at("home/.key-of-a-provider")),
             _top: top,
         };
         for directory in
@@ -47,6 +50,9 @@ impl Place {
             fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         }
         fs::write(&place.secret, "the operator's key\n")?;
+        if let Some(key) = &place.key {
+            fs::write(key, "sk-real-hostile-0123456789abcdef")?;
+        }
         let name = executable.file_name().context("a program without a name")?;
         fs::copy(executable, place.workspace.join(name))?;
         fs::copy(executable, place.control.join(name))?;
@@ -66,6 +72,19 @@ impl Place {
         if let Some(services) = permitted {
             let address = services.tcp4;
             policy += &format!("\n[[network.allow]]\nhost = \"allowed.example\"\naddress = \"{address}\"\n");
+        }
+        if let (Some(services), Some(key)) = (permitted, &self.key) {
+            for (host, server) in [("bound", &services.bound), ("unbound", &services.unbound)] {
+                let (address, pem) = (server.address, &server.pem);
+                policy += &format!(
+                    "\n[[network.allow]]\nhost = \"{host}.example\"\ninspect = true\naddress = \"{address}\"\n\
+                     ca = \"\"\"\n{pem}\"\"\"\n"
+                );
+            }
+            policy += &format!(
+                "\n[[credential]]\nenv = \"BOUND_API_KEY\"\nhost = \"bound.example\"\nheader = \"x-api-key\"\n\
+                 source = {{ command = [\"/bin/cat\", {key:?}] }}\n"
+            );
         }
         let path = self.base.join(format!("agents/{agent}.toml"));
         let draft = path.with_extension("new");

@@ -9,6 +9,8 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::https;
+
 /// What every service says.
 const ANSWER: &[u8] = b"HELLO FROM OUTSIDE\n";
 
@@ -24,6 +26,18 @@ pub(crate) struct Services {
     pub(crate) dns: SocketAddr,
     pub(crate) unix_path: PathBuf,
     pub(crate) unix_abstract: String,
+    /// TLS servers of a host with a credential, and of one without.
+    pub(crate) bound: Server,
+    pub(crate) unbound: Server,
+}
+
+/// A TLS server, and who vouches for it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// The authority, as text and as a file.
+    pub(crate) pem: String,
+    pub(crate) authority: PathBuf,
 }
 
 impl Services {
@@ -37,7 +51,24 @@ impl Services {
         let unix_abstract = format!("wardroom-hostile-{}", std::process::id());
         unix(UnixListener::bind_addr(&UnixAddr::from_abstract_name(unix_abstract.as_bytes())?)?);
         let tcp6 = tcp("[::1]:0", answer).ok();
-        Ok(Self { tcp4, tcp6, udp4, dns, unix_path, unix_abstract: format!("@{unix_abstract}") })
+        std::fs::write(directory.join("hello"), "hello\n")?;
+        let secure = |host: &str| -> Result<Server> {
+            let server = https::start(host, directory.to_owned());
+            let authority = directory.join(format!("{host}.pem"));
+            std::fs::write(&authority, &server.authority)?;
+            Ok(Server { address: server.address, pem: server.authority, authority })
+        };
+        let (bound, unbound) = (secure("bound.example")?, secure("unbound.example")?);
+        Ok(Self {
+            tcp4,
+            tcp6,
+            udp4,
+            dns,
+            bound,
+            unbound,
+            unix_path,
+            unix_abstract: format!("@{unix_abstract}"),
+        })
     }
 }
 
