@@ -289,3 +289,76 @@ fn s6_another_agent_s_placeholder_is_refused_and_seen_without_a_name() {
     let names: Vec<_> = bound.records();
     assert!(names.iter().any(|record| record.contains("x-api-key")), "{names:?}");
 }
+
+/// Signature Version 4 by its own words, with nothing of Wardroom's: reads a request as a server saw it, prints its signature.
+const SIGNATURE: &str = r#"
+import hashlib, hmac, sys, urllib.parse
+secret, request = sys.argv[1], sys.stdin.read()
+head, body = request.split("\n\n", 1)
+lines = head.split("\n")
+method, target, _ = lines[0].split(" ")
+headers = {k.strip().lower(): v.strip() for k, v in (line.split(":", 1) for line in lines[1:])}
+given = dict(part.strip().split("=", 1) for part in headers["authorization"].split(" ", 1)[1].split(","))
+_, date, region, service, end = given["Credential"].split("/")
+path, _, query = target.partition("?")
+query = "&".join(sorted(query.split("&"))) if query else ""
+signed = given["SignedHeaders"].split(";")
+digest = lambda text: hashlib.sha256(text.encode()).hexdigest()
+canonical = "\n".join([method, urllib.parse.quote(path), query] + [f"{h}:{headers[h]}" for h in signed] + ["", ";".join(signed), digest(body)])
+scope = f"{date}/{region}/{service}/{end}"
+text = "\n".join(["AWS4-HMAC-SHA256", headers["x-amz-date"], scope, digest(canonical)])
+key = ("AWS4" + secret).encode()
+for part in (date, region, service, end, text):
+    key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+print(given["Credential"].split("/")[0], key.hex() == given["Signature"])
+"#;
+
+#[test]
+fn an_aws_request_whose_body_has_no_digest_is_signed_again_and_the_server_accepts_it() {
+    let Some(bound) = Bound::new("aws", "") else { return };
+    let secret = "real/aws+secret0123456789abcdefghijklmno";
+    bound.set(&format!("AKIAREALREALREALREAL {secret}"));
+    let credential = format!(
+        "[[credential]]\nenv = \"AWS_ACCESS_KEY_ID\"\nhost = \"{HOST}\"\nkind = \"aws-sigv4\"\n\
+         source = {{ command = [\"/bin/cat\", {:?}] }}\n",
+        bound.value_file()
+    );
+    bound.stage.agent("scout", &bound.rules(&credential));
+    for arguments in ["-d '{\"a\": 1}'", "", "--http1.1 -d x=y -H 'content-type: application/x-amz-json-1.0'"]
+    {
+        let said = bound.sh(&format!(
+            "curl -sS -w '%{{http_code}}' --aws-sigv4 aws:amz:eu-central-1:execute-api \
+             -u \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" {arguments} 'https://{HOST}/hello?b=1&a=2'"
+        ));
+        assert!(said.out.ends_with("200"), "{said:?}");
+        let seen = bound.server.seen.lock().unwrap().last().unwrap().clone();
+        let mut python = std::process::Command::new("python3")
+            .args(["-c", SIGNATURE, secret])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut python.stdin.take().unwrap(), seen.as_bytes()).unwrap();
+        let said = Said::from(python.wait_with_output().unwrap());
+        assert_eq!(said.out.trim(), "AKIAREALREALREALREAL True", "{said:?} {seen}");
+    }
+}
+
+#[test]
+fn s5_a_revoked_credential_is_cut_from_an_open_stream_within_a_second() {
+    let Some(bound) = Bound::new("s5-revoked", "") else { return };
+    let line = format!(
+        "(curl -sS -N -H \"x-api-key: $BOUND_API_KEY\" https://{HOST}/endless; echo $? > ended) | \
+         while read -r line; do echo up > up; done; curl -sS -w '%{{http_code}}' -H \"x-api-key: $BOUND_API_KEY\" https://{HOST}/hello"
+    );
+    let run = bound.stage.start("scout", &line);
+    until("the stream", || bound.stage.workspace().join("up").exists());
+    let revoked = bound.stage.call(&["credential", "revoke", "scout", "bound"]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    let before = std::time::Instant::now();
+    until("the cut", || bound.stage.workspace().join("ended").exists());
+    assert!(before.elapsed() < std::time::Duration::from_secs(3), "{:?}", before.elapsed());
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert!(said.out.ends_with("503") && said.out.contains("wardroom_refused"), "{said:?}");
+    assert!(bound.is_on_record(&["revoked"]), "{:?}", bound.records());
+}
