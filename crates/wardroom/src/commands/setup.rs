@@ -3,13 +3,14 @@
 
 use wardroom_broker::{Custody, CustodyError, Keep, Setup};
 use wardroom_model::Secret;
+use wardroom_model::exit::Exit;
 
 use super::secret_input::{self, Input};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
+use crate::keeper;
 use crate::places::Places;
 use crate::screen;
-use wardroom_model::exit::Exit;
 
 /// Makes the key, or gives the one that there is into another custody.
 pub(super) fn setup(places: &Places, asked: &cli::Setup) -> Done {
@@ -24,6 +25,7 @@ pub(super) fn setup(places: &Places, asked: &cli::Setup) -> Done {
         say("as before", before);
         return Ok(0);
     }
+    keeper::prepare_host(places)?;
     let (old, new) = (Input::of(asked.old_passphrase_fd)?, Input::of(asked.passphrase_fd)?);
     let made = keep
         .establish(

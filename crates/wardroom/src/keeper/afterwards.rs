@@ -29,6 +29,11 @@ pub(crate) fn record_operator(places: &Places, name: &AgentName, action: &str) -
     record(places, name, &[Event::Operator(Operator { uid, action: Captured::from(action) })])
 }
 
+/// Makes the directory of all state: it can be entered by the users that helpers run as, and not be listed.
+pub(crate) fn prepare_host(places: &Places) -> Result<(), Failure> {
+    state::make(places.state(), 0o711).or_exit(Exit::Credentials)
+}
+
 /// The store of an agent's credentials; its directories are made where it never ran.
 pub(crate) fn store(places: &Places, name: &AgentName) -> Result<Store, Failure> {
     let agent = places.agent(name);

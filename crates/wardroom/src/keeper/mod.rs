@@ -40,7 +40,7 @@ use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
 use crate::screen;
 
-pub(crate) use afterwards::{record, record_operator, store};
+pub(crate) use afterwards::{prepare_host, record, record_operator, store};
 pub(crate) use broker::Passphrase;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;

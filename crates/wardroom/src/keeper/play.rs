@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use wardroom_broker::BrokerSetup;
 use wardroom_gate::{GateSetup, Inspection, Resolvers};
 use wardroom_kernel::process::inherited;
@@ -16,7 +17,7 @@ use super::roles::become_id;
 use super::scribe::understood;
 use crate::cli;
 use crate::demo;
-use crate::failure::{Done, OrExit};
+use crate::failure::{Done, OrExit, let_go};
 use crate::verify;
 
 /// Plays a role until it is over.
@@ -35,6 +36,10 @@ pub(crate) fn play(role: &cli::Role) -> Done {
 /// One of the keeper's helpers, under the id that comes first, before anything else is done.
 fn help(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     let (id, arguments) = arguments.split_first().context("wrong number of arguments")?;
+    if name == "broker" {
+        // Its memory is to be locked, and only root may raise the limit: in user mode it stays as it is.
+        let_go(setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }));
+    }
     become_id(id)?;
     match name {
         "scribe" => scribe(arguments),

@@ -149,7 +149,7 @@ fn read_slot(file: &Path) -> anyhow::Result<Option<u32>> {
 }
 
 /// Makes a directory, or checks that what is there is one, belongs to us, and is no symbolic link.
-fn make(directory: &Path, mode: u32) -> anyhow::Result<()> {
+pub(super) fn make(directory: &Path, mode: u32) -> anyhow::Result<()> {
     match DirBuilder::new().recursive(true).mode(mode).create(directory) {
         Ok(()) => {}
         Err(error) => return Err(error).with_context(|| format!("cannot make {}", directory.display())),

@@ -103,6 +103,7 @@ fn serve(
             "/reflect" => reflect(tls.get_mut(), &head)?,
             "/v1/messages" => message(tls.get_mut())?,
             "/compressed" => compressed(tls.get_mut())?,
+            "/key" => key(tls.get_mut(), &head, root)?,
             path => file(tls.get_mut(), &root.join(path.trim_start_matches('/')))?,
         }
     }
@@ -163,6 +164,20 @@ fn message(tls: &mut Tls) -> io::Result<()> {
 /// An answer that says that it is compressed.
 fn compressed(tls: &mut Tls) -> io::Result<()> {
     write!(tls, "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\ngzip")?;
+    tls.flush()
+}
+
+/// Takes the keys that stand in the file `keys`, one a line, and remembers in `seen` which came last.
+fn key(tls: &mut Tls, head: &[String], root: &std::path::Path) -> io::Result<()> {
+    let value = |line: &String| line.split_once(": ").map(|(_, value)| value.to_owned());
+    let sent = head.iter().find(|line| line.to_lowercase().starts_with("x-api-key:")).and_then(value);
+    let sent = sent.unwrap_or_default();
+    let known = fs::read_to_string(root.join("keys"))?.lines().any(|key| key == sent);
+    let own = root.join(format!("seen.{:?}", std::thread::current().id()));
+    fs::write(&own, &sent)?;
+    fs::rename(own, root.join("seen"))?;
+    let status = if known { "200 OK" } else { "401 Unauthorized" };
+    write!(tls, "HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\ndone\n")?;
     tls.flush()
 }
 

@@ -1,0 +1,245 @@
+//! Credentials from the operator's hand to the server's: the agent holds a placeholder, the server sees the value, and what
+//! an operator sets, rotates or revokes is in force within a second. The server is the tests' own, on loopback.
+
+#![expect(clippy::print_stderr, reason = "a test that cannot run says so")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "it drives the real binary by a shell")]
+
+mod common;
+#[path = "common/https.rs"]
+mod https;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+
+use common::{Said, Stage, WARDROOM, until};
+
+const HOST: &str = "api.keyed.example";
+
+/// A stage with a store that is set up, and a server that takes certain keys.
+struct Keyed {
+    stage: Stage,
+    site: PathBuf,
+}
+
+impl Keyed {
+    /// None where this machine has no keyring, or the cell no Python.
+    fn new(test: &str) -> Option<Self> {
+        Self::with(test, "")
+    }
+
+    fn with(test: &str, more: &str) -> Option<Self> {
+        let stage = Stage::new();
+        let site = stage.base().join("site");
+        fs::create_dir(&site).unwrap();
+        let server = https::start(HOST, site.clone());
+        let policy = format!(
+            "[[network.allow]]\nhost = \"{HOST}\"\naddress = \"{}\"\nca = \"\"\"\n{}\"\"\"\n\
+             [[credential]]\nname = \"keyed\"\nenv = \"KEYED_API_KEY\"\nhost = \"{HOST}\"\nheader = \"x-api-key\"\n{more}",
+            server.address, server.authority
+        );
+        stage.agent("scout", &policy);
+        let keyed = Self { stage, site };
+        let made = keyed.with_passphrase(&["setup", "--keyring", "--passphrase-fd", "3"], "correct horse");
+        if made.code != 0 {
+            eprintln!("SKIPPED: {test}: no keyring here: {}", made.err);
+            return None;
+        }
+        let python = keyed.stage.sh("scout", "command -v python3 || echo none");
+        assert_eq!(python.code, 0, "{python:?}");
+        if python.out.contains("none") {
+            eprintln!("SKIPPED: {test}: no python3 here");
+            return None;
+        }
+        Some(keyed)
+    }
+
+    /// Calls the binary with something to read at descriptor 3.
+    fn with_passphrase(&self, arguments: &[&str], given: &str) -> Said {
+        let base = self.stage.base().display();
+        let line = format!("exec {WARDROOM} --base {base} {} 3<<'END'\n{given}\nEND", arguments.join(" "));
+        Said::from(std::process::Command::new("bash").args(["-c", &line]).output().unwrap())
+    }
+
+    /// What the server takes from now on.
+    fn takes(&self, keys: &[&str]) {
+        fs::write(self.site.join("keys.new"), keys.join("\n")).unwrap();
+        fs::rename(self.site.join("keys.new"), self.site.join("keys")).unwrap();
+    }
+
+    fn set(&self, value: &str) {
+        let said = self.with_passphrase(&["credential", "set", "scout", "keyed", "--from-fd", "3"], value);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// Starts an agent that asks all the time, on several connections, until it finds the file `stop`.
+    fn agent(&self) -> Child {
+        fs::write(self.stage.workspace().join("ask.py"), ASK).unwrap();
+        self.stage.start("scout", "exec python3 /workspace/ask.py")
+    }
+
+    /// Ends it. How many requests it made, and what was answered besides 200.
+    fn stop(&self, agent: Child) -> (u64, String) {
+        fs::write(self.stage.workspace().join("stop"), "").unwrap();
+        let said = Said::from(agent.wait_with_output().unwrap());
+        let (made, others) = said.out.trim().split_once(' ').unwrap_or_else(|| panic!("{said:?}"));
+        (made.parse().unwrap(), others.to_owned())
+    }
+
+    /// Kills the agent's process in a role.
+    fn kill(&self, role: &str) {
+        let wanted = [format!("__role\0{role}\0"), self.stage.base().display().to_string()];
+        let found = fs::read_dir("/proc").unwrap().flatten().find(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            wanted.iter().all(|part| String::from_utf8_lossy(&line).contains(part))
+        });
+        let pid = found.unwrap().file_name().into_string().unwrap();
+        common::shell(&format!("kill -KILL {pid}"));
+    }
+
+    /// Which key the server saw last.
+    fn seen(&self) -> String {
+        fs::read_to_string(self.site.join("seen")).unwrap_or_default()
+    }
+}
+
+impl Drop for Keyed {
+    fn drop(&mut self) {
+        // Whoever was killed left nothing to lock.
+        drop(self.stage.call(&["credential", "lock"]));
+    }
+}
+
+const ASK: &str = r#"
+import http.client, os, ssl, threading
+made, others, lock = [0], {}, threading.Lock()
+def ask():
+    connection = None
+    while not os.path.exists("/workspace/stop"):
+        try:
+            connection = connection or http.client.HTTPSConnection("api.keyed.example", timeout=10)
+            connection.request("GET", "/key", headers={"x-api-key": os.environ["KEYED_API_KEY"]})
+            answer = connection.getresponse()
+            body, status = answer.read(), answer.status
+        except Exception as error:
+            connection, status = None, type(error).__name__
+        with lock:
+            made[0] += 1
+            if status != 200:
+                others[str(status)] = others.get(str(status), 0) + 1
+threads = [threading.Thread(target=ask) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(made[0], sorted(others.items()))
+"#;
+
+#[test]
+fn s1_the_server_sees_the_value_and_nobody_else_on_this_machine_does() {
+    let test = "s1_the_server_sees_the_value";
+    let Some(keyed) = Keyed::new(test) else { return };
+    keyed.takes(&["sk-real-value"]);
+    keyed.set("sk-real-value");
+    let agent = keyed.agent();
+    until("the server saw the value", || keyed.seen() == "sk-real-value");
+    let mut places = String::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        for file in ["cmdline", "environ"] {
+            places.push_str(&String::from_utf8_lossy(&fs::read(entry.path().join(file)).unwrap_or_default()));
+        }
+    }
+    assert!(!places.contains("sk-real-value") && !places.contains("AGE-SECRET-KEY-1"));
+    let inside = keyed.stage.sh("scout", "true");
+    assert_ne!(inside.code, 0, "it runs already");
+    let inside = keyed.stage.call(&["exec", "scout", "--", "sh", "-c", "env; cat /proc/*/environ"]);
+    assert!(inside.out.contains("KEYED_API_KEY=") && !inside.out.contains("sk-real-value"), "{inside:?}");
+    let (made, others) = keyed.stop(agent);
+    assert!(made > 0 && others == "[]", "{made} {others}");
+    let state = keyed.stage.base().join("state");
+    let mut grep = std::process::Command::new("grep");
+    let found = grep.args(["-raF", "-e", "sk-real-value", "-e", "AGE-SECRET-KEY-1"]).arg(&state).status();
+    assert!(found.unwrap().code() == Some(1), "the value is in a file below {}", state.display());
+    let log = keyed.stage.call(&["log", "scout"]);
+    assert!(!log.out.contains("sk-real-value") && log.out.contains("credential set keyed"), "{log:?}");
+}
+
+#[test]
+fn s5a_fifty_rotations_under_load_fail_not_one_request() {
+    let Some(keyed) = Keyed::new("s5a_fifty_rotations_under_load") else { return };
+    keyed.takes(&["key-0"]);
+    keyed.set("key-0");
+    let agent = keyed.agent();
+    until("the first key is used", || keyed.seen() == "key-0");
+    for number in 1..=50_i32 {
+        // A provider's keys as an operator keeps them: one is deleted when nothing that began with it can be under way.
+        let [before, old, new] = [number - 2, number - 1, number].map(|number| format!("key-{number}"));
+        keyed.takes(&[&before, &old, &new]);
+        let arguments = ["credential", "rotate", "scout", "keyed", "--no-test", "--from-fd", "3"];
+        let said = keyed.with_passphrase(&arguments, &new);
+        assert_eq!(said.code, 0, "{said:?}");
+        until("the next key is used", || keyed.seen() == new);
+    }
+    let (made, others) = keyed.stop(agent);
+    eprintln!("{made} requests during 50 rotations");
+    assert!(made > 200 && others == "[]", "{made} requests; failed: {others}");
+}
+
+#[test]
+fn s5_a_revocation_is_in_force_within_a_second_and_a_killed_broker_is_replaced() {
+    let Some(keyed) = Keyed::new("s5_a_revocation_is_in_force") else { return };
+    keyed.takes(&["key-1", "key-2"]);
+    keyed.set("key-1");
+    let agent = keyed.agent();
+    until("the key is used", || keyed.seen() == "key-1");
+    keyed.kill("broker");
+    fs::remove_file(keyed.site.join("seen")).unwrap();
+    until("another broker supplies it", || keyed.seen() == "key-1");
+
+    let said = keyed.stage.call(&["credential", "revoke", "scout", "keyed"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let began = std::time::Instant::now();
+    until("it is on record that nothing may use it any more", || {
+        keyed.stage.call(&["log", "scout", "--kind", "credential"]).out.contains("keyed: revoked")
+    });
+    // Within a second; a machine that runs all tests at once is slower.
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    fs::remove_file(keyed.site.join("seen")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(keyed.seen(), "", "a request passed after the revocation");
+    let list = keyed.stage.call(&["credential", "list", "scout"]);
+    assert!(list.out.contains("revoked"), "{list:?}");
+    keyed.set("key-2");
+    until("the new value is used", || keyed.seen() == "key-2");
+    let (_, others) = keyed.stop(agent);
+    assert!(others.contains("403"), "{others}");
+}
+
+#[test]
+fn s5a_a_locked_store_gives_nothing_until_it_is_unlocked_and_a_bad_value_is_refused() {
+    let Some(keyed) = Keyed::new("s5a_a_locked_store_gives_nothing") else { return };
+    for (bad, why) in [("a\rb", "line break"), ("a\0b", "line break"), ("", "empty")] {
+        let file = keyed.stage.base().join("value");
+        fs::write(&file, bad).unwrap();
+        let line = format!(
+            "{WARDROOM} --base {0} credential set scout keyed < {0}/value",
+            keyed.stage.base().display()
+        );
+        let said = Said::from(std::process::Command::new("sh").args(["-c", &line]).output().unwrap());
+        assert!(said.code == 215 && said.err.contains(why), "{bad:?}: {said:?}");
+    }
+    keyed.takes(&["key-1"]);
+    keyed.set("key-1");
+    keyed.stage.call(&["credential", "lock"]);
+    let agent = keyed.agent();
+    until("its lack is on record", || {
+        let log = keyed.stage.call(&["log", "scout", "--kind", "credential"]);
+        log.out.contains("credential unlock")
+    });
+    assert_eq!(keyed.seen(), "");
+    let wrong = keyed.with_passphrase(&["credential", "unlock", "--passphrase-fd", "3"], "wrong horse");
+    assert!(wrong.code == 215 && wrong.err.contains("not the store's passphrase"), "{wrong:?}");
+    let right = keyed.with_passphrase(&["credential", "unlock", "--passphrase-fd", "3"], "correct horse");
+    assert_eq!(right.code, 0, "{right:?}");
+    until("the value is used", || keyed.seen() == "key-1");
+    keyed.stop(agent);
+}
