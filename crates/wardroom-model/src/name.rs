@@ -119,6 +119,13 @@ impl HostName {
     }
 }
 
+/// A map by host names is asked with any text: what is not canonical is simply not in it.
+impl std::borrow::Borrow<str> for HostName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -240,7 +240,7 @@ impl NetworkPolicy {
     /// pattern, in the order of the file.
     fn candidates(&self, host: &HostName) -> impl Iterator<Item = &Arc<AllowRule>> {
         let exact = self.rules.exact.get(host).into_iter().flatten();
-        let below = ancestors(host).filter_map(|base| self.rules.below.get(&base)).flatten();
+        let below = tails(host).filter_map(|base| self.rules.below.get(base)).flatten();
         exact.chain(below)
     }
 }
@@ -298,10 +298,14 @@ impl Permit {
 
 /// A name's ancestors, the closest first, without the name itself.
 pub(crate) fn ancestors(host: &HostName) -> impl Iterator<Item = HostName> {
+    // Every tail of a canonical name is canonical; parsing it again cannot make up a name.
+    tails(host).filter_map(|tail| HostName::parse(tail).ok())
+}
+
+/// The same as texts.
+fn tails(host: &HostName) -> impl Iterator<Item = &str> {
     let text = host.as_str();
-    let tails = text.match_indices('.').filter_map(move |(dot, _)| text.get(dot + 1..));
-    // Every tail of a canonical name is canonical; parsing again costs little and cannot make up a name.
-    tails.filter_map(|tail| HostName::parse(tail).ok())
+    text.match_indices('.').filter_map(move |(dot, _)| text.get(dot + 1..))
 }
 
 fn literal(rule: &AllowRule) -> Option<SocketAddr> {
