@@ -179,6 +179,20 @@ fn a_server_that_resets_at_any_stage_is_a_fault() {
 }
 
 #[test]
+fn a_server_that_never_speaks_is_too_slow() {
+    let mute = support::serve_each("127.0.0.1".parse().unwrap(), |mut tcp| {
+        while tcp.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {}
+    });
+    let web = Web { address: mute, ..Web::hello() };
+    let Some(mut bench) = web.bench("mute", RULE) else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    tls.sock.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (head, _) = web::exchange(&mut tls, &get("/v1/x"));
+    assert!(head.starts_with("HTTP/1.1 504 "), "{head}");
+    assert_eq!(ended(&mut bench, "/v1/x").verdict.reason, Reason::TooSlow);
+}
+
+#[test]
 fn half_an_answer_is_never_taken_for_the_whole() {
     let ok = "HTTP/1.1 200 OK\r\n";
     let cases = [

@@ -15,7 +15,7 @@ use wardroom_model::{Captured, Event, Outcome, Reason, Verdict};
 use wardroom_policy::{RequestLine, RequestPermit};
 use wardroom_scribe::Receipt;
 
-use super::limits::{ROUND, SILENCE};
+use super::pace::Still;
 use super::request::Asking;
 use super::session::Session;
 use crate::credential::{Exchange, Refusal};
@@ -42,8 +42,7 @@ pub(super) struct Flight {
     /// Why it is over before its time.
     cut: RefCell<Option<Refusal>>,
     waiting: RefCell<[Option<Waker>; SIDES]>,
-    /// Bytes moved at the last round, and rounds without any.
-    still: Cell<(u64, u32)>,
+    still: Cell<Still>,
 }
 
 /// Who waits for a request's sake.
@@ -58,9 +57,6 @@ pub(super) enum Side {
 }
 
 const SIDES: usize = 3;
-
-/// How many rounds make a silence.
-const ROUNDS: u64 = SILENCE.as_secs() / ROUND.as_secs();
 
 /// A record of this request, of the moment that `phase` is.
 pub(super) fn event(
@@ -87,6 +83,10 @@ impl Flights {
         // Cutting one may end it, which takes it out of the map.
         let all: Vec<_> = self.0.borrow().values().filter_map(Weak::upgrade).collect();
         all.iter().for_each(|flight| visit(flight));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
     }
 
     /// Decides each again; `denied` says why not.
@@ -122,11 +122,10 @@ impl Flights {
     /// Ends those that have stood still for too long. Called once a round.
     pub(super) fn round(&self) {
         self.each(|flight| {
-            let moved = flight.sent.get() + flight.received.get();
-            let (before, rounds) = flight.still.get();
-            let rounds = if moved == before { rounds + 1 } else { 0 };
-            flight.still.set((moved, rounds));
-            if u64::from(rounds) > ROUNDS {
+            let mut still = flight.still.get();
+            let too_long = still.round(flight.sent.get() + flight.received.get());
+            flight.still.set(still);
+            if too_long {
                 flight.fail(Reason::TooSlow);
             }
         });

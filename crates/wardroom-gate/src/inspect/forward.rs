@@ -28,6 +28,7 @@ pub(super) async fn answer(
     session: Rc<Session>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Cut> {
+    session.requests.set(session.requests.get() + 1);
     let (mut head, body) = request.into_parts();
     let (flight, receipt, upgrading) = match admit(&session, &mut head) {
         Ok(Some(admitted)) => admitted,

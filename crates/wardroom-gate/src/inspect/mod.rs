@@ -10,6 +10,7 @@ mod flight;
 mod forward;
 mod headers;
 mod limits;
+mod pace;
 mod refusal;
 mod request;
 mod roots;
@@ -31,6 +32,7 @@ pub(crate) use roots::{BUNDLES, Roots};
 pub(crate) use session::Session;
 
 use limits::ROUND;
+use pace::{Over, Quiet};
 
 /// What inspected connections of one gate share.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub(crate) async fn carry(
 ) -> Verdict {
     let ended = tokio::select! {
         ended = converse(session, agent, flight) => ended,
-        () = rounds(session) => Ok(()),
+        quiet = rounds(session) => quiet,
     };
     match ended {
         Ok(()) => permitted.clone(),
@@ -71,16 +73,28 @@ async fn converse(session: &Rc<Session>, agent: Rc<TcpStream>, flight: Vec<u8>) 
     serve::serve(session, accepted).await
 }
 
-/// Looks at the requests on their way, round after round, and whenever a credential may have ended.
-async fn rounds(session: &Session) {
+/// Looks at the requests on their way, round after round, and whenever a credential may have ended. Returns when the
+/// connection has been quiet for too long.
+async fn rounds(session: &Session) -> Result<(), Reason> {
     let mut endings = session.gate.credentials.endings();
     let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut quiet = Quiet::default();
     loop {
         tokio::select! {
             _tick = rounds.tick() => session.flights.round(),
             // The sender lives in the gate, and so longer than any connection.
-            _changed = endings.changed() => session.flights.drop_ended_credentials(),
+            _changed = endings.changed() => {
+                session.flights.drop_ended_credentials();
+                continue;
+            }
+        }
+        // One with streams is kept by its own pings, and costs its agent a place.
+        let busy = session.pool.streams.get() || !session.flights.is_empty();
+        match quiet.round(session.requests.get(), busy, session.traffic.sent.get()) {
+            None => {}
+            Some(Over::Idle) => return Ok(()),
+            Some(Over::TooSlow) => return Err(Reason::TooSlow),
         }
     }
 }

@@ -14,9 +14,7 @@ use wardroom_model::Reason;
 use super::accept::{Agent, H2};
 use super::body::Cut;
 use super::forward::answer;
-use super::limits::{
-    HEAD, HEAD_LIST, HEAD_TIME, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL,
-};
+use super::limits::{HEAD, HEAD_LIST, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL};
 use super::session::Session;
 
 /// What saying good-bye may take: a record into a socket's buffer.
@@ -34,11 +32,8 @@ pub(super) async fn serve(session: &Rc<Session>, agent: Agent) -> Result<(), Rea
 async fn one(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD)
-        .auto_date_header(false);
+    // No timer: who is too slow is seen once a round ([`super::pace`]).
+    builder.header_read_timeout(None).max_buf_size(HEAD).auto_date_header(false);
     let connection = builder.serve_connection(TokioIo::new(agent), service);
     let parts = match connection.without_shutdown().await {
         Ok(parts) => parts,
@@ -84,9 +79,7 @@ fn fault(error: &hyper::Error) -> Result<(), Reason> {
         words = format!("{words}: {inner}");
         source = inner.source();
     }
-    if error.is_timeout() {
-        Err(Reason::TooSlow)
-    } else if error.is_parse() || error.is_parse_too_large() || broke_http2(&words) {
+    if error.is_parse() || error.is_parse_too_large() || broke_http2(&words) {
         Err(Reason::Malformed(words))
     } else {
         Ok(())

@@ -1,6 +1,6 @@
 //! One inspected connection: what its requests share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use hyper::rt::Executor;
@@ -24,6 +24,8 @@ pub(crate) struct Session {
     pub(super) host: HostName,
     pub(super) port: u16,
     pub(super) traffic: Rc<Traffic>,
+    /// Requests so far, refused ones included.
+    pub(super) requests: Cell<u64>,
     /// Requests on their way.
     pub(super) flights: Flights,
     /// Connections to the server.
@@ -46,6 +48,7 @@ impl Session {
             host: host.clone(),
             port: attempt.dialled.port(),
             traffic: Rc::clone(traffic),
+            requests: Cell::default(),
             flights: Flights::default(),
             pool: Pool::new(),
             tasks: Tasks::default(),
