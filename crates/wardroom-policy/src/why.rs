@@ -143,15 +143,19 @@ fn port_sentence(policy: &Policy, name: &HostName, port: u16, rule: &AllowRule) 
     if let Some(deny) = denied {
         return format!("Port {port} is refused: a rule denies it ({}).", deny.at());
     }
-    format!("Port {port} is permitted{} ({}).", how(rule), rule.at())
+    let looked_at = matches!(policy.network.decide(name, port, None),
+        Decision::Permit(permit) if permit.tls() == TlsExpectation::Inspect);
+    format!("Port {port} is permitted{} ({}).", how(rule, looked_at), rule.at())
 }
 
-fn how(rule: &AllowRule) -> String {
+/// How a rule permits. Another rule, or a credential, may have its connections looked at.
+fn how(rule: &AllowRule, looked_at: bool) -> String {
     let (tls, pin) = match rule.target() {
         Target::Host(host) => (host.tls(), host.pin()),
         Target::Literal(_) => (TlsExpectation::Raw, None),
     };
     let protocol = match tls {
+        TlsExpectation::Name if looked_at => ", by TLS with this name, request by request: every request",
         TlsExpectation::Name => ", by TLS with this name",
         TlsExpectation::Raw => ", with any protocol over TCP",
         TlsExpectation::Inspect => ", by TLS with this name, request by request",
@@ -172,7 +176,8 @@ fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
         Decision::Permit(permit) => {
             let rule = permit.verdict().rule.as_ref();
             let by = policy.network.allow().find(|candidate| Some(candidate.at()) == rule);
-            let how = by.map(how).unwrap_or_default();
+            let looked_at = permit.tls() == TlsExpectation::Inspect;
+            let how = by.map(|rule| how(rule, looked_at)).unwrap_or_default();
             let line = self::by(permit.verdict());
             Answer::new(permit.verdict().clone(), format!("{subject} is permitted{how}{line}."))
         }

@@ -188,6 +188,12 @@ fn a_request_is_answered_by_the_rules_that_decide_it() {
         ("https://aws.net/x", "TRACE", "refused", "no rule permits TRACE on this host"),
         ("https://a.bad.net/x", "GET", "refused", "Denial wins"),
         ("https://other.net/x", "GET", "refused", "wardroom allow scout other.net --method GET --path /x"),
+        (
+            "aws.net",
+            "GET",
+            "allowed",
+            "by TLS with this name, request by request: every request (scout.toml:22)",
+        ),
         ("https://api.net", "GET", "allowed", "request by request: GET and POST requests for /repos/acme/**"),
     ];
     for (subject, method, outcome, wanted) in cases {
