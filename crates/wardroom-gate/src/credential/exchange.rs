@@ -3,7 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE, TRANSFER_ENCODING,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, request, response};
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
@@ -47,16 +49,20 @@ pub(super) struct Use {
 }
 
 impl Exchange {
+    /// `kept` is what must not come back of the values that are bound to the host, in use or not; none where there are none.
     pub(super) fn new(
         shared: Rc<Shared>,
         asked: Asked<'_>,
         uses: Vec<Use>,
-        bound: bool,
+        kept: Option<Vec<Rc<Needle>>>,
         reserved: Vec<Reservation>,
     ) -> Self {
         let Asked { host, port, actor } = asked;
         let names: Vec<_> = uses.iter().map(|used| used.binding.name.as_str()).collect();
         let names = (!names.is_empty()).then(|| names.join(" "));
+        let bound = kept.is_some();
+        let mut mask = Mask::default();
+        mask.add(kept.into_iter().flatten());
         Self {
             shared,
             host: host.clone(),
@@ -67,7 +73,7 @@ impl Exchange {
             bound,
             digest: None,
             body: InBody::default(),
-            mask: Mask::default(),
+            mask,
             masked: false,
             reserved,
         }
@@ -92,7 +98,7 @@ impl Exchange {
 
     /// Puts the real value in: the last thing before the head is sent.
     pub(crate) fn insert(&mut self, head: &mut request::Parts) -> Result<(), Refusal> {
-        if self.uses.is_empty() {
+        if self.mask.is_empty() && self.uses.is_empty() {
             return Ok(());
         }
         // An answer that is compressed could not be masked.
@@ -191,8 +197,10 @@ impl Exchange {
         if self.mask.is_empty() {
             return Ok(());
         }
-        let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !head.headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+        let is = |coding: &HeaderValue, plain: &[u8]| coding.as_bytes().eq_ignore_ascii_case(plain);
+        let plain = head.headers.get_all(CONTENT_ENCODING).iter().all(|coding| is(coding, b"identity"));
+        let whole = head.headers.get_all(TRANSFER_ENCODING).iter().all(|coding| is(coding, b"chunked"));
+        if !plain || !whole || head.headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
             let why = "a compressed answer, which was not asked for and cannot be masked".to_owned();
             return Err(Refusal::new(StatusCode::BAD_GATEWAY, Reason::UpstreamProtocol(why), None));
         }

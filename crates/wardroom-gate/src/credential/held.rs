@@ -100,6 +100,13 @@ impl Held {
         Ok(Lease { value, ended: Rc::clone(&slot.ended), begun, overdue })
     }
 
+    /// What must not come back of the value that there is now.
+    pub(crate) fn needles(&self, name: &str) -> Vec<Rc<Needle>> {
+        let slots = self.slots.borrow();
+        let value = slots.get(name).and_then(|slot| slot.now.as_ref().ok());
+        value.map_or_else(Vec::new, |value| value.needles.clone())
+    }
+
     /// Takes what the broker says, and returns what is to be put on record of it.
     pub(crate) fn take(&self, supply: Supply, placeholder: &str) -> Option<(String, CredentialAct)> {
         let mut slots = self.slots.borrow_mut();

@@ -1,7 +1,7 @@
 //! Masks a credential's value in an answer: a server that reflects what it was sent (attack S3) tells the agent nothing.
 //!
 //! The value is replaced by as many bytes of the placeholder as it has itself, so that lengths, ranges and frames stay
-//! right. It is known as it is, percent-encoded, as a text of JSON holds it and, in basic authentication, in its base64.
+//! right. It is known in every spelling of [`spelling`].
 //! A server that helps the agent by changing the value in another way (reversed, bit by bit) defeats any mask; that is
 //! why a credential is bound to one host.
 
@@ -14,6 +14,8 @@ use bytes::Bytes;
 use memchr::memmem::Finder;
 use wardroom_kernel::locked::Locked;
 use zeroize::Zeroizing;
+
+use super::spelling;
 
 /// One form in which a value may come back, and what stands in its place.
 #[derive(Debug)]
@@ -47,9 +49,6 @@ impl fmt::Debug for Form {
     }
 }
 
-const UPPER: &[u8; 16] = b"0123456789ABCDEF";
-const LOWER: &[u8; 16] = b"0123456789abcdef";
-
 /// Shorter values are no secrets, and masking them would garble everything.
 const SHORTEST: usize = 4;
 
@@ -66,8 +65,8 @@ impl Needle {
     /// Where there is no locked memory for them.
     pub(crate) fn forms(value: &Rc<Locked>, placeholder: &str) -> io::Result<Vec<Rc<Self>>> {
         let mut needles: Vec<_> = Self::new(Form::Kept(Rc::clone(value)), placeholder).into_iter().collect();
-        let escaped = [percent(value, UPPER), percent(value, LOWER), json(value, false), json(value, true)];
-        for form in escaped {
+        let others = if needles.is_empty() { Vec::new() } else { spelling::all(value) };
+        for form in others {
             if !needles.iter().any(|known| *known.bytes == **form) {
                 needles.extend(Self::new(Form::Kept(Rc::new(Locked::new(&form)?)), placeholder));
             }
@@ -107,7 +106,11 @@ impl fmt::Debug for Held {
 impl Mask {
     /// Looks for these as well.
     pub(crate) fn add(&mut self, needles: impl IntoIterator<Item = Rc<Needle>>) {
-        self.needles.extend(needles);
+        for needle in needles {
+            if !self.needles.iter().any(|known| Rc::ptr_eq(known, &needle)) {
+                self.needles.push(needle);
+            }
+        }
         self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.bytes.len()));
     }
 
@@ -173,32 +176,6 @@ impl Mask {
     }
 }
 
-/// Everything but the unreserved characters escaped (RFC 3986, 2.3).
-fn percent(value: &[u8], digits: &[u8; 16]) -> Zeroizing<Vec<u8>> {
-    let mut escaped = Zeroizing::new(Vec::with_capacity(value.len() * 3));
-    for byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            escaped.push(*byte);
-        } else {
-            let digit = |at: u8| digits.get(usize::from(at)).copied().unwrap_or(b'0');
-            escaped.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    escaped
-}
-
-/// As it stands in a text of JSON (RFC 8259, 7); some writers escape the slash as well. Control characters are in no value.
-fn json(value: &[u8], slash: bool) -> Zeroizing<Vec<u8>> {
-    let mut escaped = Zeroizing::new(Vec::with_capacity(value.len() * 2));
-    for byte in value {
-        if matches!(byte, b'"' | b'\\') || (slash && *byte == b'/') {
-            escaped.push(b'\\');
-        }
-        escaped.push(*byte);
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +214,27 @@ mod tests {
                     "{out}"
                 );
                 assert_eq!(out.len(), body.len());
+            }
+        }
+    }
+
+    #[test]
+    fn s3_a_value_in_somebody_s_base64_is_masked_wherever_it_begins_and_however_that_is_escaped() {
+        use base64::Engine;
+        use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+        const VALUE: &[u8] = b"ghp_S~~o?S~~o??S~~o>>>end";
+        for user in ["", "a", "ab", "abc", "x:"] {
+            let pair = [user.as_bytes(), b":", VALUE, b" and more"].concat();
+            for coded in [STANDARD.encode(&pair), STANDARD_NO_PAD.encode(&pair), URL_SAFE.encode(&pair)] {
+                for sent in
+                    [coded.clone(), coded.replace('/', "\\/"), coded.replace('+', "%2B").replace('/', "%2F")]
+                {
+                    let mut mask = Mask::default();
+                    mask.add(forms(VALUE));
+                    let out = String::from_utf8(through(&mut mask, sent.as_bytes(), 5)).unwrap();
+                    let same = out.bytes().zip(sent.bytes()).filter(|(out, sent)| out == sent).count();
+                    assert!(out.contains("placeholder") && same < sent.len() / 2, "{sent} {out}");
+                }
             }
         }
     }

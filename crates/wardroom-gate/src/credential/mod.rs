@@ -11,6 +11,7 @@ mod own;
 pub(crate) mod search;
 mod seat;
 mod sigv4;
+mod spelling;
 mod supplied;
 
 use std::cell::RefCell;
@@ -145,7 +146,7 @@ impl Credentials {
                 Some(binding) => Err(Refusal::new(StatusCode::FORBIDDEN, why(), Some(binding.rule.clone()))),
                 None => {
                     let reserved = shared.reserve(asked, head, &[])?;
-                    Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), false, reserved))
+                    Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), None, reserved))
                 }
             };
         };
@@ -176,7 +177,10 @@ impl Credentials {
         let uses: Vec<_> =
             seated.into_iter().map(|binding| shared.lease(binding)).collect::<Result<_, _>>()?;
         let reserved = shared.reserve(asked, head, &uses)?;
-        Ok(Exchange::new(Rc::clone(shared), asked, uses, !bound.is_empty(), reserved))
+        // A server may keep what it was sent, and give it back to whoever asks without it.
+        let kept = bound.iter().flat_map(|binding| shared.held.needles(&binding.name));
+        let kept = (!bound.is_empty()).then(|| kept.collect());
+        Ok(Exchange::new(Rc::clone(shared), asked, uses, kept, reserved))
     }
 }
 

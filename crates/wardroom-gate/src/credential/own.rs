@@ -11,9 +11,31 @@ use super::search::unescaped;
 /// The name of the place, if this header carries a credential.
 pub(crate) fn in_header<'a>(name: &'a HeaderName, value: &HeaderValue) -> Option<&'a str> {
     let name = name.as_str();
-    let protocol = name == "sec-websocket-protocol" && names_a_key(value.as_bytes());
-    (HEADERS.contains(&name) || protocol).then_some(name)
+    // Gateway interfaces after CGI (RFC 3875, 4.1.18) cannot tell the two apart.
+    let spelled = name.replace('_', "-");
+    let protocol = spelled == "sec-websocket-protocol" && names_a_key(value.as_bytes());
+    let ends = ENDINGS.iter().any(|end| {
+        spelled.strip_suffix(end).is_some_and(|before| before.is_empty() || before.ends_with('-'))
+    });
+    (HEADERS.contains(&spelled.as_str()) || ends || protocol).then_some(name)
 }
+
+/// How names of headers end that carry a credential, whoever's they are. A bare `token` does not: `x-csrf-token` is none.
+const ENDINGS: [&str; 13] = [
+    "api-key",
+    "apikey",
+    "api-token",
+    "api-secret",
+    "access-key",
+    "access-token",
+    "auth",
+    "auth-token",
+    "authorization",
+    "admin-key",
+    "admin-secret",
+    "secret-key",
+    "client-secret",
+];
 
 /// The name of the query's variable that carries a credential, as it is listed here.
 pub(crate) fn in_query(uri: &Uri) -> Option<&'static str> {
@@ -104,6 +126,8 @@ mod tests {
         };
         assert!(header("x-api-key", "sk-planted") && header("cookie", "session=1"));
         assert!(header("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-planted"));
+        assert!(header("x_api_key", "planted") && header("x-new-service-api-key", "planted"));
+        assert!(header("x-hasura-admin-secret", "planted") && !header("x-csrf-token", "1"));
         assert!(!header("content-type", "application/json") && !header("idempotency-key", "1"));
         assert!(!header("sec-websocket-protocol", "graphql-ws"));
     }

@@ -141,7 +141,7 @@ fn a_request_without_the_placeholder_goes_out_without_the_value() {
     let mut exchange = bench.admit("api.example.com", &mut head).unwrap();
     exchange.insert(&mut head).unwrap();
     assert_eq!((exchange.credential(), head.headers.get("x-api-key")), (None, None));
-    assert_eq!(head.headers.get("accept-encoding").unwrap(), "gzip");
+    assert_eq!(head.headers.get("accept-encoding").unwrap(), "identity", "its answer is masked as well");
 }
 
 #[test]
@@ -250,6 +250,24 @@ fn s3_a_compressed_answer_that_was_not_asked_for_is_refused() {
     let refusal = exchange.answered(&mut answer("gzip")).unwrap_err();
     assert_eq!(refusal.status, StatusCode::BAD_GATEWAY);
     assert!(exchange.answered(&mut answer("identity")).is_ok());
+}
+
+#[test]
+fn s3_a_value_that_a_server_kept_is_masked_for_who_asks_without_it() {
+    let bench = Bench::new();
+    let mut asked = head("/last", &[]);
+    let mut exchange = bench.admit("api.example.com", &mut asked).unwrap();
+    exchange.insert(&mut asked).unwrap();
+    let (_begun, mut with) = bench.begun();
+    let (mut other, _) = bench.begun();
+    other.insert(&mut with).unwrap();
+    let real = with.headers.get("x-api-key").unwrap().as_bytes().to_vec();
+    let mut out = exchange.incoming(real.clone().into()).unwrap().to_vec();
+    out.extend(exchange.finish());
+    assert_eq!(out.len(), real.len());
+    assert_ne!(out, real);
+    let coded = Response::builder().header("transfer-encoding", "gzip, chunked").body(()).unwrap();
+    assert!(exchange.answered(&mut coded.into_parts().0).is_err(), "compressed on the way");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::Scheme;
-use http::{HeaderMap, Method, StatusCode, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, request};
 use wardroom_model::{Captured, HostName, Outcome, Reason, Verdict};
 use wardroom_policy::RequestLine;
 
@@ -14,6 +14,11 @@ use crate::credential::Refusal;
 const HTTPS: u16 = 443;
 /// Names of the header by which some servers take another method than the one in the request line.
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+/// Names of headers by which some frameworks take another path than the one in the request line.
+const OTHER_PATHS: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-http-path-override"];
+/// Names of headers by which servers behind a proxy take another host than the one in `Host`. An agent is no proxy.
+const OTHER_HOSTS: [&str; 5] =
+    ["forwarded", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override"];
 /// The longest foreign host name that is kept for the record.
 const NAME_BOUND: usize = 256;
 
@@ -39,11 +44,12 @@ pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<
         return Err(refused(StatusCode::FORBIDDEN, Reason::MethodNotNamed("CONNECT".to_owned())));
     }
     names(head, host, port)?;
+    unredirected(&head.headers)?;
     let line = line(head);
     if !line.path().starts_with('/') {
         return Err(malformed("a target that is no path"));
     }
-    let mut overrides = OVERRIDES.iter().flat_map(|name| head.headers.get_all(*name));
+    let mut overrides = named(&head.headers, &OVERRIDES);
     let overridden = match (overrides.next(), overrides.next()) {
         (None, _) => None,
         (Some(method), None) => {
@@ -54,6 +60,24 @@ pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<
         (Some(_), Some(_)) => return Err(malformed("several method overrides")),
     };
     Ok(Asking { line, overridden, upgrade: upgrade(head)? })
+}
+
+/// The values of all headers of these names. Gateway interfaces after CGI (RFC 3875, 4.1.18) cannot tell `_` from `-`.
+fn named<'a>(headers: &'a HeaderMap, names: &'a [&str]) -> impl Iterator<Item = &'a HeaderValue> {
+    let is = |name: &HeaderName| names.iter().any(|one| name.as_str().replace('_', "-") == *one);
+    headers.iter().filter_map(move |(name, value)| is(name).then_some(value))
+}
+
+/// No header may lead to another place than the one that is decided: a path that no rule was asked about, or a host that
+/// the connection is not for.
+fn unredirected(headers: &HeaderMap) -> Result<(), Refusal> {
+    if named(headers, &OTHER_PATHS).next().is_some() {
+        return Err(malformed("a header that names another path"));
+    }
+    if named(headers, &OTHER_HOSTS).next().is_some() {
+        return Err(malformed("a header of proxies that names a host"));
+    }
+    Ok(())
 }
 
 /// Every name that a request gives its host must be the connection's, and there must be one.
@@ -197,7 +221,24 @@ mod tests {
         let build = || Request::post("/a").header(HOST, "api.example.com");
         let asking = read(&head(build().header("X-HTTP-Method-Override", "DELETE")), &host(), 443).unwrap();
         assert_eq!(asking.overridden.unwrap().method(), "DELETE");
+        let below = read(&head(build().header("X_HTTP_Method_Override", "DELETE")), &host(), 443).unwrap();
+        assert_eq!(below.overridden.unwrap().method(), "DELETE", "the same to a server that speaks CGI");
         let twice = build().header("X-HTTP-Method-Override", "GET").header("X-Method-Override", "DELETE");
         assert!(read(&head(twice), &host(), 443).is_err());
+    }
+
+    #[test]
+    fn n14a_no_header_leads_to_a_path_or_a_host_that_was_not_decided() {
+        for (name, value) in [
+            ("X-Original-URL", "/admin"),
+            ("X_Rewrite_URL", "/admin"),
+            ("X-Forwarded-Host", "tenant.example"),
+            ("Forwarded", "for=192.0.2.1;host=tenant.example"),
+        ] {
+            let head = head(Request::get("/a").header(HOST, "api.example.com").header(name, value));
+            assert!(read(&head, &host(), 443).is_err(), "{name}");
+        }
+        let plain = head(Request::get("/a").header(HOST, "api.example.com").header("X-Forwarded-For", "::1"));
+        assert!(read(&plain, &host(), 443).is_ok());
     }
 }
