@@ -60,8 +60,11 @@ impl Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all of its memory is locked"),
-            Self::Values { limit } => {
-                let limit = limit.unwrap_or(u64::MAX) / 1024;
+            Self::Values { limit: None } => {
+                f.write_str("the values of credentials are locked in memory; other memory is not")
+            }
+            Self::Values { limit: Some(limit) } => {
+                let limit = limit / 1024;
                 write!(
                     f,
                     "the values of credentials are locked in memory, up to {limit} KiB; other memory is not"
@@ -89,7 +92,7 @@ pub(crate) fn harden() -> Result<Memory, HardenError> {
     if undumpable != DumpableBehavior::NotDumpable || getrlimit(Resource::Core).current != Some(0) {
         return Err(HardenError::Dumpable);
     }
-    let memory = lock_memory().map_err(at("lock memory"))?;
+    let memory = lock_memory();
     drop_capabilities()?;
     let readable = readable();
     let rules: Vec<_> = readable.iter().map(|place| (place, Rights::Read)).collect();
@@ -100,17 +103,17 @@ pub(crate) fn harden() -> Result<Memory, HardenError> {
 
 /// Locks all of the process where it may lock as much as it likes. Where it may not, only values of credentials are
 /// locked, each as it comes ([`wardroom_kernel::locked`]), and one that cannot be is not held at all.
-fn lock_memory() -> rustix::io::Result<Memory> {
+fn lock_memory() -> Memory {
     let unlimited = Rlimit { current: None, maximum: None };
     // Only root may raise it; the answer is in what is read back.
     let _mostly_refused = setrlimit(Resource::Memlock, unlimited);
     let limit = getrlimit(Resource::Memlock).current;
     if limit.is_some() {
-        return Ok(Memory::Values { limit });
+        return Memory::Values { limit };
     }
     // Pages are locked as they come into use: a gate reserves far more than it uses.
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
-    Ok(Memory::All)
+    let all = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    if mlockall(all).is_ok() { Memory::All } else { Memory::Values { limit } }
 }
 
 fn drop_capabilities() -> Result<(), HardenError> {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// The running binary, whatever its file is called now.
@@ -56,6 +56,9 @@ pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
     // The kernel takes the highest number for "leave it".
     anyhow::ensure!(id != 0 && id != u32::MAX, "{id} is no id to give up privileges with");
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    // A process that holds secrets locks its memory, and only root may say how much that is. One that could not be given
+    // all locks what it must, and says so.
+    let_go(setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }));
     set_thread_groups(&[]).context("the groups")?;
     set_thread_res_gid(gid, gid, gid).context("the group")?;
     set_thread_res_uid(uid, uid, uid).context("the user")?;
