@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{StatusCode, request};
 use tokio::sync::watch;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
@@ -28,6 +28,7 @@ use wardroom_model::{Event, HostName, Outcome, Reason, RuleRef, Verdict};
 use wardroom_policy::Policy;
 
 use crate::clock::unix_now;
+use crate::inspect::OVERRIDES;
 use crate::meter::{Ask, Meter, NoRoom, Reservation};
 use crate::placeholder::Tag;
 use crate::record::Recorder;
@@ -223,9 +224,11 @@ impl Shared {
     ) -> Result<Vec<Reservation>, Refusal> {
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let (host, method, path) = (asked.host, head.method.as_str(), head.uri.path());
+        let plain = !head.headers.contains_key(UPGRADE)
+            && !OVERRIDES.iter().any(|name| head.headers.contains_key(*name));
         let one = |used: Option<&Use>| {
             let credential = used.map(|used| used.binding.name.as_str());
-            let reserved = self.meter.reserve(Ask { credential, host, method, path, length });
+            let reserved = self.meter.reserve(Ask { credential, host, method, path, length, plain });
             reserved.map_err(|none| Refusal::limited(&none, used.map(|used| used.binding.rule.clone())))
         };
         match uses {

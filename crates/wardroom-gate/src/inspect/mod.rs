@@ -28,6 +28,7 @@ use wardroom_model::{Outcome, Reason, Verdict};
 
 pub(crate) use accept::Acceptors;
 pub(crate) use refusal::not_tls;
+pub(crate) use request::OVERRIDES;
 pub(crate) use roots::{BUNDLES, Roots};
 pub(crate) use session::Session;
 

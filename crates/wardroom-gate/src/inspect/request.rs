@@ -13,7 +13,7 @@ use crate::credential::Refusal;
 /// The port that a name without one means (RFC 9110, 4.2.2).
 const HTTPS: u16 = 443;
 /// Names of the header by which some servers take another method than the one in the request line.
-const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+pub(crate) const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 /// Names of headers by which some frameworks take another path than the one in the request line.
 const OTHER_PATHS: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-http-path-override"];
 /// Names of headers by which servers behind a proxy take another host than the one in `Host`. An agent is no proxy.

@@ -260,3 +260,6 @@ impl Account {
 
 /// Where the bits of limits begin that are reached.
 const REACHED: u32 = 8;
+
+#[cfg(test)]
+mod tests;

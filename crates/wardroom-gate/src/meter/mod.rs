@@ -57,6 +57,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) path: &'a str,
     /// The length of the body, as the head says it.
     pub(crate) length: Option<u64>,
+    /// Whether it is what its method says: no WebSocket, and no header that names another method.
+    pub(crate) plain: bool,
 }
 
 struct Shared {
@@ -120,10 +122,13 @@ impl Meter {
 
     /// Reserves what a request needs that is about to be sent; to be asked before anything of it is.
     pub(crate) fn reserve(&self, ask: Ask<'_>) -> Result<Reservation, NoRoom> {
-        let Ask { credential, host, method, path, length } = ask;
+        let Ask { credential, host, method, path, length, plain } = ask;
         let caps = credential.map(|name| self.shared.caps(name)).unwrap_or_default();
         let apis = Rc::clone(&self.shared.state.borrow().apis);
         let shape = match apis.of(method, host, path, caps.of_models()) {
+            Api::Free | Api::Model(_) | Api::Unknown if !plain && caps.of_models() => {
+                return Err(NoRoom::Unmetered);
+            }
             Api::Model(shape) => Some(shape),
             Api::Free => None,
             Api::Unknown if caps.of_models() => return Err(NoRoom::Unmetered),

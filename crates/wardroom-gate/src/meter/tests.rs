@@ -71,6 +71,7 @@ impl Bench {
             method: "POST",
             path: "/v1/messages",
             length,
+            plain: true,
         })
     }
 
@@ -349,11 +350,22 @@ fn what_cannot_be_counted_is_refused_where_a_limit_hangs_on_it() {
     set(NOON);
     let limits = CredentialLimits { tokens_per_day: Some(1_000), ..NO_LIMITS };
     let host = HostName::parse("api.anthropic.com").unwrap();
-    let ask = |path| Ask { credential: Some("anthropic"), host: &host, method: "POST", path, length: None };
+    let ask = |path| Ask {
+        credential: Some("anthropic"),
+        host: &host,
+        method: "POST",
+        path,
+        length: None,
+        plain: true,
+    };
     let bench = Bench::new(limits);
     let batches = bench.meter.reserve(ask("/v1/messages/batches")).unwrap_err();
     assert_eq!((batches.status().as_u16(), batches.retry_after()), (403, None));
     assert!(bench.meter.reserve(ask("/v1/messages/count_tokens")).is_ok());
+    let get = Ask { method: "GET", ..ask("/v1/models") };
+    assert!(bench.meter.reserve(get).is_ok());
+    let socket = bench.meter.reserve(Ask { plain: false, ..get });
+    assert_eq!(socket.unwrap_err(), NoRoom::Unmetered, "a WebSocket, or a POST in disguise");
     let lost = Meter::with_clock(Prices::built_in().unwrap(), None, Box::new(drop), || NOW.with(Cell::get));
     lost.put_in_force([("anthropic".to_owned(), limits)], Vec::new());
     let refused = lost.reserve(ask("/v1/messages")).unwrap_err();
@@ -368,8 +380,14 @@ fn usage_is_read_without_a_credential_and_without_limits() {
     set(NOON);
     let meter = Meter::with_clock(Prices::built_in().unwrap(), None, Box::new(drop), || NOW.with(Cell::get));
     let host = HostName::parse("api.openai.com").unwrap();
-    let ask =
-        Ask { credential: None, host: &host, method: "POST", path: "/v1/chat/completions", length: None };
+    let ask = Ask {
+        credential: None,
+        host: &host,
+        method: "POST",
+        path: "/v1/chat/completions",
+        length: None,
+        plain: true,
+    };
     let mut one = meter.reserve(ask).unwrap();
     one.observe_request(br#"{"model":"gpt-5","n":2,"max_completion_tokens":10}"#).unwrap();
     one.answered(&head("application/json", 200));
