@@ -263,3 +263,6 @@ impl Got {
         self.lease.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
