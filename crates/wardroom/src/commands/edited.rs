@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use similar::TextDiff;
 use wardroom_model::exit::Exit;
+use wardroom_policy::Policy;
 
 use super::policy::Source;
 use crate::failure::{Failure, OrExit, let_go};
@@ -24,6 +25,20 @@ pub(super) fn diff(before: &Source, after: &str) -> String {
 /// Shows what changes.
 pub(super) fn show(before: &Source, after: &str) {
     screen::data(diff(before, after).trim_end());
+}
+
+/// When the new text is in force where the agent runs: hosts that were not looked at before wait for the next start, because
+/// the agent's authority is made for those of its start.
+pub(super) fn in_force(before: &Source, after: &str) -> String {
+    let old = before.policy.network().inspected();
+    let new = Policy::parse(before.policy.file(), after).map(|policy| policy.network().inspected());
+    let more: Vec<_> = new.unwrap_or_default().into_iter().filter(|host| !old.contains(host)).collect();
+    let within = "where the agent runs, it is in force within a second";
+    if more.is_empty() {
+        return within.to_owned();
+    }
+    let names: Vec<_> = more.iter().map(ToString::to_string).collect();
+    format!("{within}; what is to be looked at ({}) is refused there until its next start", names.join(", "))
 }
 
 /// Replaces the file whole: a reader sees the old text or the new one, never half. Nothing is written when the file is no
@@ -104,6 +119,15 @@ mod tests {
         assert!(replace(&source(&file), "x").unwrap_err().to_string().contains("symbolic link"));
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), TEXT);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_host_that_is_to_be_looked_at_waits_for_the_next_start() {
+        let source = source(Path::new("/a/scout.toml"));
+        let rule = "[[network.allow]]\nhost = \"a.net\"\n";
+        assert!(!in_force(&source, &format!("{TEXT}{rule}")).contains("next start"));
+        let said = in_force(&source, &format!("{TEXT}{rule}inspect = true\n"));
+        assert!(said.ends_with("(a.net) is refused there until its next start"), "{said}");
     }
 
     #[test]

@@ -152,6 +152,6 @@ pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
     let text = edit::allow(&before.shown(), &before.text, addition).or_exit(Exit::Policy)?;
     edited::replace(&before, &text)?;
     edited::show(&before, &text);
-    screen::talk(&format!("{} is changed; a running {name} has it within a second", before.shown()));
+    screen::talk(&format!("{} is changed; {}", before.shown(), edited::in_force(&before, &text)));
     Ok(0)
 }

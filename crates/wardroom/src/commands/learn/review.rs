@@ -46,7 +46,7 @@ pub(super) fn review(source: &Source, items: Vec<Item>, mut declined: Declined) 
             return Ok(());
         }
         edited::replace(source, &text)?;
-        screen::talk("Written; where the agent runs, it is in force within a second.");
+        screen::talk(&format!("Written; {}.", edited::in_force(source, &text)));
     } else if !answered {
         screen::talk("Nothing was changed.");
     }
