@@ -97,13 +97,17 @@ pub fn send_identity(control: impl AsFd, identity: &Secret) -> io::Result<()> {
     sent
 }
 
-/// Answers the keeper.
+/// Answers the keeper, if it is still there.
 ///
 /// # Errors
-/// When it is gone.
+/// When the socket fails.
 pub(crate) fn answer(control: impl AsFd, answer: Answer) -> io::Result<()> {
     let bytes = minicbor::to_vec(answer).map_err(io::Error::other)?;
-    message::send(control, &bytes, &[])
+    match message::send(control, &bytes, &[]) {
+        // It is gone already, which is heard as the end of the socket: an ordinary end, and no fault.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent,
+    }
 }
 
 /// Hears an answer; none when the broker is gone.
