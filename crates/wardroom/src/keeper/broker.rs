@@ -151,12 +151,15 @@ impl Broker {
             (Err(CustodyError::Locked), Passphrase::From(given)) => {
                 self.parts.keep.unlock(&mut || secret_input::from_descriptor(&given))
             }
+            (Err(CustodyError::Locked), Passphrase::Never) if self.is_asked_each_time() => {
+                Err(CustodyError::NobodyToAsk)
+            }
             (found, _) => found,
         };
         match asked {
             Ok(identity) => {
                 self.locked = false;
-                if self.parts.keep.setup().is_ok_and(|setup| setup.custody == Custody::Passphrase) {
+                if self.is_asked_each_time() {
                     // From here on this process holds a secret: nothing of it is to be left in a core.
                     let none = Rlimit { current: Some(0), maximum: Some(0) };
                     setrlimit(Resource::Core, none).or_exit(Exit::Internal)?;
@@ -171,6 +174,10 @@ impl Broker {
                 Ok(None)
             }
         }
+    }
+
+    fn is_asked_each_time(&self) -> bool {
+        self.parts.keep.setup().is_ok_and(|setup| setup.custody == Custody::Passphrase)
     }
 
     fn ask_for_it(&self) -> Result<Secret, CustodyError> {
