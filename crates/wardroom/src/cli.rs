@@ -52,6 +52,15 @@ pub(crate) enum Command {
     /// Manage the credentials that agents use and never hold.
     #[command(subcommand)]
     Credential(Credential),
+    /// List the prices that limits of dollars are counted by, and their date.
+    Prices {
+        /// Print the table that comes with Wardroom as it stands, to keep a corrected copy.
+        #[arg(long, conflicts_with = "json")]
+        built_in: bool,
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

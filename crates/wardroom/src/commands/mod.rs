@@ -7,6 +7,7 @@ mod learn;
 pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
+mod prices;
 pub(crate) mod run;
 pub(crate) mod secret_input;
 mod setup;
@@ -28,6 +29,8 @@ pub(crate) fn perform(cli: Cli) -> Done {
     match cli.command {
         Command::Setup(asked) => setup::setup(&places()?, &asked),
         Command::Credential(asked) => credential::credential(&places()?, &asked),
+        Command::Prices { built_in: true, .. } => prices::built_in(),
+        Command::Prices { built_in: false, json } => prices::prices(&places()?, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut io::stdout());
             Ok(0)
