@@ -9,7 +9,7 @@ use crate::bench::row::{Goal, Row, Side, at, interleaved, ratio};
 use crate::bench::traffic::{Lane, Server, Work};
 
 /// Rounds of each side.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// Open connections whose memory is measured.
 const OPEN: usize = 10_000;
 
