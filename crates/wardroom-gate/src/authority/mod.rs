@@ -95,7 +95,7 @@ impl Authority {
     /// Takes charge of an authority.
     ///
     /// # Errors
-    /// The parts are none of [`certify`]'s.
+    /// The parts are none of [`certify()`]'s.
     pub(crate) fn open(parts: &AuthorityParts) -> Result<Self, AuthorityError> {
         let damaged = |what: String| AuthorityError::Key(what);
         let names = parts.names.iter().map(|name| HostPattern::parse(name));
