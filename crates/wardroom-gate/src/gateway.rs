@@ -231,7 +231,7 @@ async fn revoked(
 ) -> Verdict {
     let denied = changes.wait_for(|policy| match attempt.decide(policy) {
         Decision::Denial(_) => true,
-        Decision::Permit(now) if now.pinned() != permit.pinned() || now.tls() != permit.tls() => true,
+        Decision::Permit(now) if !now.is_carried_as(permit) => true,
         Decision::Permit(_) => {
             each(policy);
             false

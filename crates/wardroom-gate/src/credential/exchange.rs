@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, Entry, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, CONTENT_ENCODING, Entry, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE,
+    TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, request, response};
 use wardroom_model::credential::{CredentialAct, CredentialNote};
@@ -104,6 +105,10 @@ impl Exchange {
         // An answer that is compressed could not be masked.
         head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         head.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+        // Nor one in pieces, each of which holds too little of a value to be known. A server may always answer in full
+        // (RFC 9110, 14.2).
+        head.headers.remove(RANGE);
+        head.headers.remove(IF_RANGE);
         let uses = std::mem::take(&mut self.uses);
         let inserted = uses.iter().try_for_each(|used| self.put(used, head));
         self.uses = uses;

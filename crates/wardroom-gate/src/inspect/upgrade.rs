@@ -22,7 +22,7 @@ use super::limits::{HEAD, PIECE};
 use super::refusal;
 use super::roots::Speech;
 use super::session::Session;
-use super::upstream::{Server, broken, connect};
+use super::upstream::{Flood, Server, broken, connect};
 use crate::credential::Refusal;
 
 /// A WebSocket that has been agreed on.
@@ -55,7 +55,9 @@ pub(super) async fn send(
     let target = head.uri.path_and_query().cloned();
     head.uri = target.map(Uri::from).unwrap_or_default();
     flight.insert(&mut head)?;
-    let answer = one.send_request(Request::from_parts(head, out)).await;
+    let mut request = Request::from_parts(head, out);
+    let flood = Flood::watch(&mut request);
+    let answer = flood.guard(one.send_request(request)).await.map_err(refusal::failed)?;
     let answer = answer.map_err(|e| refusal::failed(broken(&e)))?;
     if answer.status() == http::StatusCode::SWITCHING_PROTOCOLS {
         *session.upgraded.borrow_mut() = Some(Upgraded { flight: Rc::clone(flight), server: pipe });

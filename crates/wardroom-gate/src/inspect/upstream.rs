@@ -161,13 +161,13 @@ impl Lease {
         match self {
             Self::One(mut one) => {
                 address_one(&mut request);
-                let answer = flood.guard(one.try_send_request(request)).await?;
+                let answer = flood.guard(one.try_send_request(request)).await.map_err(Unsent::Broken)?;
                 session.pool.keep(one);
                 answer.map_err(unsent)
             }
             Self::Two(mut two) => {
                 address_two(&mut request, session);
-                flood.guard(two.try_send_request(request)).await?.map_err(unsent)
+                flood.guard(two.try_send_request(request)).await.map_err(Unsent::Broken)?.map_err(unsent)
             }
         }
     }
@@ -207,10 +207,10 @@ pub(super) fn authority(session: &Session) -> String {
 }
 
 /// Counts interim answers, and gives up on a server that sends them without end.
-struct Flood(Arc<(AtomicU32, Notify)>);
+pub(super) struct Flood(Arc<(AtomicU32, Notify)>);
 
 impl Flood {
-    fn watch(request: &mut Request<Out>) -> Self {
+    pub(super) fn watch(request: &mut Request<Out>) -> Self {
         let seen = Arc::new((AtomicU32::new(0), Notify::new()));
         let counted = Arc::clone(&seen);
         hyper::ext::on_informational(request, move |_interim| {
@@ -221,11 +221,11 @@ impl Flood {
         Self(seen)
     }
 
-    async fn guard<T>(&self, answer: impl Future<Output = T>) -> Result<T, Unsent> {
+    pub(super) async fn guard<T>(&self, answer: impl Future<Output = T>) -> Result<T, Reason> {
         tokio::select! {
             answer = answer => Ok(answer),
             () = self.0.1.notified() => {
-                Err(Unsent::Broken(Reason::UpstreamProtocol(format!("more than {INTERIM} interim answers"))))
+                Err(Reason::UpstreamProtocol(format!("more than {INTERIM} interim answers")))
             }
         }
     }

@@ -280,6 +280,15 @@ impl Permit {
         }
     }
 
+    /// Whether a connection that another permit opened may go on under this one: dialled at the same place, looked at in
+    /// the same way, its server vouched for by the same.
+    #[must_use]
+    pub fn is_carried_as(&self, other: &Self) -> bool {
+        self.pinned() == other.pinned()
+            && self.tls() == other.tls()
+            && self.authorities() == other.authorities()
+    }
+
     /// Who vouches for the server (PEM), where it is not the machine's authorities.
     #[must_use]
     pub fn authorities(&self) -> Option<&str> {
