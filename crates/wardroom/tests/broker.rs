@@ -203,6 +203,8 @@ fn s5_a_revocation_is_in_force_within_a_second_and_a_killed_broker_is_replaced()
     });
     // Within a second; a machine that runs all tests at once is slower.
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    // A request that the server had before may still leave its mark.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     fs::remove_file(keyed.site.join("seen")).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(keyed.seen(), "", "a request passed after the revocation");
@@ -211,7 +213,7 @@ fn s5_a_revocation_is_in_force_within_a_second_and_a_killed_broker_is_replaced()
     keyed.set("key-2");
     until("the new value is used", || keyed.seen() == "key-2");
     let (_, others) = keyed.stop(agent);
-    assert!(others.contains("403"), "{others}");
+    assert!(others.contains("503"), "{others}");
 }
 
 #[test]

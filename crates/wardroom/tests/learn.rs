@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use common::{Stage, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -25,6 +25,7 @@ struct Terminal {
     child: Child,
     keyboard: File,
     screen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
     answered: usize,
 }
 
@@ -42,13 +43,13 @@ impl Terminal {
         let keyboard = File::from(master);
         let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
         let shown = Arc::clone(&screen);
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(read @ 1..) = reading.read(&mut bytes) {
                 shown.lock().unwrap().push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
             }
         });
-        Self { child, keyboard, screen, answered: 0 }
+        Self { child, keyboard, screen, reader, answered: 0 }
     }
 
     fn shown(&self) -> String {
@@ -70,7 +71,10 @@ impl Terminal {
 
     fn end(mut self) -> (i32, String) {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        (code, self.shown())
+        // The terminal may still hold what was said last; it ends when nobody has it open any more.
+        self.reader.join().unwrap();
+        let shown = self.screen.lock().unwrap().replace('\r', "");
+        (code, shown)
     }
 }
 
