@@ -1,7 +1,7 @@
 //! This binary in one of its roles. A role gets descriptors from the keeper, by number, and nothing else.
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -117,11 +117,11 @@ fn descriptor(number: &str) -> anyhow::Result<OwnedFd> {
     inherited(number.parse()?).with_context(|| format!("descriptor {number} was not handed over"))
 }
 
+/// Reads by position: the broker and its helper are given one open file, and would race for its offset.
 fn read_from_start(file: OwnedFd) -> anyhow::Result<Vec<u8>> {
-    let mut file = std::fs::File::from(file);
-    std::io::Seek::rewind(&mut file)?;
+    let file = std::fs::File::from(file);
     // At once to its full length: a growing buffer would leave parts of it behind in freed memory.
-    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len())?.saturating_add(1));
-    file.read_to_end(&mut bytes)?;
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len())?];
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
