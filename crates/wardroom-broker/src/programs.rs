@@ -95,7 +95,7 @@ pub fn serve(control: &OwnedFd, broker: &OwnedFd, file: &str, text: &str) -> Res
             match control::hear(control).map_err(BrokerError::Control)? {
                 None => return Ok(()),
                 Some(Heard::Ping) => control::answer(control, Alive::Pong).map_err(BrokerError::Control)?,
-                Some(Heard::Policy(text)) => policy = parse(file, &crate::serve::whole(text)?)?,
+                Some(Heard::Policy(text)) => policy = parse(file, &crate::serve::text(text)?)?,
                 Some(Heard::Gate(_) | Heard::Identity(_)) => {}
             }
         }

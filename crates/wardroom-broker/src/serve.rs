@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use thiserror::Error;
+use wardroom_kernel::memory_file;
 use wardroom_model::Secret;
 use wardroom_model::supply::SupplyError;
 use wardroom_policy::{Credential, Particulars, Policy, SecretSource};
@@ -93,13 +93,10 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Policy, BrokerError> {
     Policy::parse(file, text).map_err(|errors| BrokerError::Policy(errors.render(false)))
 }
 
-/// Reads a file from its beginning, without moving its offset: two processes that were given the same file share that.
-pub(crate) fn whole(file: OwnedFd) -> Result<String, BrokerError> {
-    let file = std::fs::File::from(file);
-    let length = file.metadata().map_err(BrokerError::Control)?.len();
-    let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
-    file.read_exact_at(&mut text, 0).map_err(BrokerError::Control)?;
-    String::from_utf8(text).map_err(|error| BrokerError::Control(io::Error::other(error)))
+/// The text of a policy that the keeper hands over.
+pub(crate) fn text(file: OwnedFd) -> Result<String, BrokerError> {
+    let bytes = memory_file::read(file).map_err(BrokerError::Control)?;
+    String::from_utf8(bytes).map_err(|error| BrokerError::Control(io::Error::other(error)))
 }
 
 /// Whether any of the credentials is one whose secret changes when it is used.
@@ -227,7 +224,7 @@ impl Broker {
             Some(Heard::Ping) => {
                 control::answer(&self.control, Answer::Pong).map_err(BrokerError::Control)?;
             }
-            Some(Heard::Policy(text)) => self.change(&parse(&self.file, &whole(text)?)?),
+            Some(Heard::Policy(text)) => self.change(&parse(&self.file, &self::text(text)?)?),
             Some(Heard::Gate(gate)) => {
                 self.gate = gate;
                 self.say_everything()?;

@@ -11,6 +11,7 @@ pub mod idmap;
 pub mod landlock;
 pub mod lease;
 pub mod locked;
+pub mod memory_file;
 pub mod message;
 pub mod mount;
 mod netlink;

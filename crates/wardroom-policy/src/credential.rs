@@ -82,6 +82,25 @@ pub enum CredentialKind {
     Oauth2,
 }
 
+impl CredentialKind {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Header, Self::Bearer, Self::Basic, Self::AwsSigv4, Self::GithubApp, Self::Oauth2];
+
+    /// The kind as a policy writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Bearer => "bearer",
+            Self::Basic => "basic",
+            Self::AwsSigv4 => "aws-sigv4",
+            Self::GithubApp => "github-app",
+            Self::Oauth2 => "oauth2",
+        }
+    }
+}
+
 /// What a kind needs besides the secret. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Particulars {

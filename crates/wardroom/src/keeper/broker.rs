@@ -15,13 +15,13 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wardroom_broker::control::{self, Answer};
 use wardroom_broker::{Custody, CustodyError, Keep};
 use wardroom_gate::control as gate;
-use wardroom_kernel::message;
+use wardroom_kernel::{memory_file, message};
 use wardroom_model::Secret;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 use wardroom_policy::{Credential, Particulars, SecretSource};
 
-use super::gate::{Gate, in_memory};
+use super::gate::Gate;
 use super::processes::{self, Helper, Restarts};
 use super::{roles, state};
 use crate::clock::Deadline;
@@ -195,7 +195,7 @@ impl Broker {
 
     /// Starts the processes, without waiting for them.
     fn spawn(&mut self, identity: Option<&Secret>, gate: &Gate) -> anyhow::Result<()> {
-        let text = in_memory("policy", self.text.as_bytes())?;
+        let text = memory_file::make("policy", self.text.as_bytes())?;
         let (programs, asks) = match self.shape.needs(Need::Programs) {
             true => {
                 let (asks, asked) = message::pair()?;
@@ -320,7 +320,7 @@ impl Broker {
             return Ok(());
         }
         let Some(running) = &self.running else { return Ok(()) };
-        let text = in_memory("policy", self.text.as_bytes())?;
+        let text = memory_file::make("policy", self.text.as_bytes())?;
         for helper in running.programs.iter().chain([&running.broker]) {
             // One that does not take it ends, and its successor begins with it.
             let_go(control::send_policy(helper.control(), text.as_fd()));

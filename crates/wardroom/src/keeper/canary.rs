@@ -3,24 +3,22 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, anyhow};
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
-use rustix::rand::{GetRandomFlags, getrandom};
 use wardroom_cell::canary::{Canaries, CanaryError, Lookout, Mark};
 use wardroom_model::event::Mechanism;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 use wardroom_scribe::Handoff;
 
-use super::state::nofollow;
+use super::state::{nofollow, random};
+use super::worker::Worker;
 use crate::failure::{Failure, OrExit};
 use crate::places::AgentPlaces;
 
@@ -40,13 +38,7 @@ struct Task {
 
 /// The watch.
 #[derive(Debug)]
-pub(super) struct CanaryThread {
-    /// Closed to ask it to stop.
-    stop: Option<OwnedFd>,
-    /// Hangs up when it has ended.
-    ended: OwnedFd,
-    thread: Option<JoinHandle<Result<(), CanaryError>>>,
-}
+pub(super) struct CanaryThread(Worker<Result<(), CanaryError>>);
 
 impl Arming {
     /// Begins, in a thread of its own. None where the plan has no decoys.
@@ -59,12 +51,10 @@ impl Arming {
             return Ok(None);
         }
         let mark = mark(&agent.mark).or_exit(Exit::CannotContain)?;
-        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
-        let (ended, alive) = pipe_with(PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
         let (tell, armed) = mpsc::channel();
         let (begin, task) = mpsc::channel();
         let plan = plan.clone();
-        let watch = move || {
+        let watch = move |stop: BorrowedFd<'_>| {
             let canaries = match Canaries::arm(&plan, &mark, &trusted) {
                 Ok(canaries) => canaries,
                 Err(error) => {
@@ -74,15 +64,11 @@ impl Arming {
                 }
             };
             crate::failure::let_go(tell.send(canaries.mechanism()));
-            let end = task.recv().map_or(Ok(()), |Task { handoff, init }| {
-                canaries.watch(&Lookout { handoff: &handoff, init, stop: stopped.as_fd() })
-            });
-            drop(alive);
-            end
+            task.recv().map_or(Ok(()), |Task { handoff, init }| {
+                canaries.watch(&Lookout { handoff: &handoff, init, stop })
+            })
         };
-        let thread =
-            thread::Builder::new().name("canaries".to_owned()).spawn(watch).or_exit(Exit::Internal)?;
-        let thread = CanaryThread { stop: Some(stop), ended, thread: Some(thread) };
+        let thread = Worker::start("canaries", watch).map(CanaryThread).or_exit(Exit::Internal)?;
         Ok(Some(Self { armed, begin, thread }))
     }
 
@@ -109,18 +95,17 @@ impl Arming {
 impl CanaryThread {
     /// Readable (hung up) once the watch has ended.
     pub(super) fn ended(&self) -> BorrowedFd<'_> {
-        self.ended.as_fd()
+        self.0.ended()
     }
 
     /// Asks it to stop, without waiting.
     pub(super) fn stop(&mut self) {
-        drop(self.stop.take());
+        self.0.stop();
     }
 
     /// Stops it, and says how it ended. Once only.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
-        self.stop();
-        match self.thread.take().map(JoinHandle::join) {
+        match self.0.finish() {
             Some(Ok(Ok(()))) | None => Ok(()),
             Some(Ok(Err(error))) => Err(error.into()),
             Some(Err(_panic)) => Err(anyhow!("the canaries' thread panicked")),
@@ -139,11 +124,7 @@ fn mark(file: &Path) -> anyhow::Result<Mark> {
 }
 
 fn make_mark(file: &Path) -> anyhow::Result<Mark> {
-    let mut random = [0; 32];
-    // Up to 256 bytes come whole (getrandom(2)).
-    let got = getrandom(&mut random, GetRandomFlags::empty())?;
-    anyhow::ensure!(got == random.len(), "too little randomness");
-    let mark = Mark::new(random);
+    let mark = Mark::new(random()?);
     // Under its name only when it is whole: half a mark would be none. We hold the agent's lock.
     let new = file.with_extension("new");
     let mut written = OpenOptions::new()

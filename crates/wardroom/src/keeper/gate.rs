@@ -9,7 +9,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use wardroom_gate::Inspection;
 use wardroom_gate::control::{self, Answer};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
-use wardroom_kernel::message;
+use wardroom_kernel::{memory_file, message};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 use zeroize::Zeroizing;
@@ -29,13 +29,7 @@ const TAKING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Early {
     helper: Helper,
-    ring: OwnedFd,
-    attribution: OwnedFd,
-    file: String,
-    text: String,
-    inspection: Zeroizing<Vec<u8>>,
-    counters: OwnedFd,
-    id: Option<u32>,
+    given: Given,
 }
 
 /// The gate's process, with all that it takes to start another.
@@ -46,14 +40,7 @@ pub(super) struct Gate {
     starting: Option<Deadline>,
     sockets: GateSockets,
     firewall: OwnedFd,
-    ring: OwnedFd,
-    attribution: OwnedFd,
-    file: String,
-    text: String,
-    /// The same at every start: what the cell's programs trust was settled when it was built.
-    inspection: Zeroizing<Vec<u8>>,
-    counters: OwnedFd,
-    id: Option<u32>,
+    given: Given,
     generation: u8,
     restarts: Restarts,
     /// Whether it was asked to end.
@@ -79,25 +66,17 @@ impl Early {
     /// Starts it, without waiting for it. If it is dropped, the process finds its keeper gone, and ends.
     pub(super) fn start(parts: Parts, source: &Source) -> Result<Self, Failure> {
         let Parts { ring, attribution, identity, inspection, counters } = parts;
-        let id = state::gate_id(identity);
-        let (file, text) = (source.shown(), source.text.clone());
         let inspection = Zeroizing::new(inspection.encode().or_exit(Exit::Internal)?);
-        let start = Start {
-            ring: &ring,
-            attribution: &attribution,
-            file: &file,
-            inspection: &inspection,
-            counters: &counters,
-            id,
-            generation: 0,
-        };
-        let helper = start.spawn(&text).or_exit(Exit::Supervision)?;
-        Ok(Self { helper, ring, attribution, file, text, inspection, counters, id })
+        let (file, text) = (source.shown(), source.text.clone());
+        let id = state::gate_id(identity);
+        let given = Given { ring, attribution, file, text, inspection, counters, id };
+        let helper = given.spawn(0).or_exit(Exit::Supervision)?;
+        Ok(Self { helper, given })
     }
 
     /// Gives it the cell's sockets, without waiting until it serves.
     pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
-        let Self { helper, ring, attribution, file, text, inspection, counters, id } = self;
+        let Self { helper, given } = self;
         let (sockets, firewall) = sockets.split();
         control::send_sockets(helper.control(), &sockets)
             .context("the gate did not start (it says why above)")
@@ -107,13 +86,7 @@ impl Early {
             starting: Some(Deadline::after(STARTING)),
             sockets,
             firewall,
-            ring,
-            attribution,
-            file,
-            text,
-            inspection,
-            counters,
-            id,
+            given,
             generation: 0,
             restarts: Restarts::default(),
             dismissed: false,
@@ -157,7 +130,7 @@ impl Gate {
     /// Brings a policy into force: the firewall first stops what neither the old nor the new one permits.
     pub(super) fn enforce(&mut self, source: &Source) -> anyhow::Result<()> {
         cellnet::replace_literals(self.firewall.as_fd(), &source.policy.network().literals())?;
-        self.text.clone_from(&source.text);
+        self.given.text.clone_from(&source.text);
         if control::send_policy(self.control(), &source.text).is_err() {
             // One that does not take it ends, and its successor begins with it.
             self.kill()?;
@@ -170,16 +143,7 @@ impl Gate {
         let before = self.helper.bury();
         self.restarts.another()?;
         self.generation = self.generation.checked_add(1).context("too many gates in one session")?;
-        let start = Start {
-            ring: &self.ring,
-            attribution: &self.attribution,
-            file: &self.file,
-            inspection: &self.inspection,
-            counters: &self.counters,
-            id: self.id,
-            generation: self.generation,
-        };
-        self.helper = start.spawn(&self.text)?;
+        self.helper = self.given.spawn(self.generation)?;
         control::send_sockets(self.helper.control(), &self.sockets)?;
         self.await_ready()?;
         Ok(before)
@@ -207,35 +171,29 @@ impl Gate {
     }
 }
 
-/// One start of a gate.
-struct Start<'a> {
-    ring: &'a OwnedFd,
-    attribution: &'a OwnedFd,
-    file: &'a str,
-    inspection: &'a [u8],
-    counters: &'a OwnedFd,
+/// What every gate of a session is started with.
+#[derive(Debug)]
+struct Given {
+    ring: OwnedFd,
+    attribution: OwnedFd,
+    file: String,
+    text: String,
+    /// The same at every start: what the cell's programs trust was settled when it was built.
+    inspection: Zeroizing<Vec<u8>>,
+    counters: OwnedFd,
     id: Option<u32>,
-    generation: u8,
 }
 
-impl Start<'_> {
+impl Given {
     /// Starts the process, which waits for the cell's sockets.
-    fn spawn(&self, text: &str) -> anyhow::Result<Helper> {
+    fn spawn(&self, generation: u8) -> anyhow::Result<Helper> {
         let (ours, theirs) = message::pair()?;
-        let generation = self.generation.to_string();
         set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
-        let policy = in_memory("policy", text.as_bytes())?;
-        let inspection = in_memory("inspection", self.inspection)?;
+        let policy = memory_file::make("policy", self.text.as_bytes())?;
+        let inspection = memory_file::make("inspection", &self.inspection)?;
         let given =
-            [&theirs, self.ring, self.attribution, &policy, &inspection, self.counters].map(AsFd::as_fd);
-        let child = roles::start("gate", &[self.file, &generation], &given, self.id)?;
+            [&theirs, &self.ring, &self.attribution, &policy, &inspection, &self.counters].map(AsFd::as_fd);
+        let child = roles::start("gate", &[&self.file, &generation.to_string()], &given, self.id)?;
         Ok(Helper::new(child, ours))
     }
-}
-
-/// A file in memory: an argument would be seen in the process list, and has a bound.
-pub(super) fn in_memory(name: &str, contents: &[u8]) -> anyhow::Result<OwnedFd> {
-    let file = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?;
-    std::io::Write::write_all(&mut std::fs::File::from(file.try_clone()?), contents)?;
-    Ok(file)
 }

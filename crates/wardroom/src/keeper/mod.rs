@@ -28,6 +28,7 @@ mod streams;
 mod supervise;
 pub(crate) mod terminal;
 mod trust;
+mod worker;
 
 use std::os::fd::OwnedFd;
 

@@ -7,12 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::Context;
-use rustix::rand::{GetRandomFlags, getrandom};
 use wardroom_gate::placeholder::{Shape, Tag, make, variables};
 use wardroom_model::exit::Exit;
 use wardroom_policy::Policy;
 
-use super::state::nofollow;
+use super::state::{nofollow, random};
 use crate::failure::{Failure, OrExit};
 use crate::places::Places;
 
@@ -64,14 +63,6 @@ fn tag(path: &Path) -> anyhow::Result<Tag> {
 fn keep(file: &mut File, tag: &Tag) -> std::io::Result<()> {
     writeln!(file, "{}", tag.as_str())?;
     file.sync_all()
-}
-
-fn random() -> anyhow::Result<[u8; 32]> {
-    let mut random = [0; 32];
-    // Up to 256 bytes come whole (getrandom(2)).
-    let got = getrandom(&mut random, GetRandomFlags::empty())?;
-    anyhow::ensure!(got == random.len(), "too little randomness");
-    Ok(random)
 }
 
 #[cfg(test)]

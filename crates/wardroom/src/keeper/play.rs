@@ -1,13 +1,13 @@
 //! This binary in one of its roles. A role gets descriptors from the keeper, by number, and nothing else.
 
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wardroom_broker::BrokerSetup;
 use wardroom_gate::{GateSetup, Inspection, Resolvers};
+use wardroom_kernel::memory_file;
 use wardroom_kernel::process::inherited;
 use wardroom_model::exit::Exit;
 use wardroom_scribe::{Handoff, Producer, ScribeSetup};
@@ -78,10 +78,10 @@ fn gate(arguments: &[String]) -> anyhow::Result<()> {
         control: descriptor(control)?,
         attribution: Some(descriptor(attribution)?),
         policy_file: policy_file.clone(),
-        policy_text: String::from_utf8(read_from_start(descriptor(policy)?)?)?,
+        policy_text: String::from_utf8(memory_file::read(descriptor(policy)?)?)?,
         resolvers: Resolvers::Host,
         generation: generation.parse()?,
-        inspection: Inspection::decode(&Zeroizing::new(read_from_start(descriptor(inspection)?)?))?,
+        inspection: Inspection::decode(&Zeroizing::new(memory_file::read(descriptor(inspection)?)?))?,
         counters: Some(descriptor(counters)?),
     })?;
     Ok(())
@@ -98,7 +98,7 @@ fn broker(arguments: &[String]) -> anyhow::Result<()> {
         programs: programs.first().map(|number| descriptor(number)).transpose()?,
         store: store.into(),
         policy_file: policy_file.clone(),
-        policy_text: String::from_utf8(read_from_start(descriptor(policy)?)?)?,
+        policy_text: String::from_utf8(memory_file::read(descriptor(policy)?)?)?,
     })?;
     Ok(())
 }
@@ -107,7 +107,7 @@ fn broker(arguments: &[String]) -> anyhow::Result<()> {
 fn programs(arguments: &[String]) -> anyhow::Result<()> {
     let [policy_file, control, broker, policy] = arguments else { bail!("wrong number of arguments") };
     let (control, broker) = (descriptor(control)?, descriptor(broker)?);
-    let text = String::from_utf8(read_from_start(descriptor(policy)?)?)?;
+    let text = String::from_utf8(memory_file::read(descriptor(policy)?)?)?;
     wardroom_broker::programs::serve(&control, &broker, policy_file, &text)?;
     Ok(())
 }
@@ -115,13 +115,4 @@ fn programs(arguments: &[String]) -> anyhow::Result<()> {
 /// A descriptor that the keeper left open for us.
 fn descriptor(number: &str) -> anyhow::Result<OwnedFd> {
     inherited(number.parse()?).with_context(|| format!("descriptor {number} was not handed over"))
-}
-
-/// Reads by position: the broker and its helper are given one open file, and would race for its offset.
-fn read_from_start(file: OwnedFd) -> anyhow::Result<Vec<u8>> {
-    let file = std::fs::File::from(file);
-    // At once to its full length: a growing buffer would leave parts of it behind in freed memory.
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len())?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }

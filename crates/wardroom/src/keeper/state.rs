@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::process::geteuid;
+use rustix::rand::{GetRandomFlags, getrandom};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 
@@ -179,6 +180,15 @@ fn give(directory: &Path, owner: Option<u32>) -> anyhow::Result<()> {
 /// `O_NOFOLLOW` as the standard library wants it.
 pub(super) fn nofollow() -> i32 {
     i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
+/// What nobody can guess.
+pub(super) fn random() -> anyhow::Result<[u8; 32]> {
+    let mut random = [0; 32];
+    // Up to 256 bytes come whole (getrandom(2)).
+    let got = getrandom(&mut random, GetRandomFlags::empty())?;
+    anyhow::ensure!(got == random.len(), "too little randomness");
+    Ok(random)
 }
 
 /// The agents that have a policy file or state, by name.

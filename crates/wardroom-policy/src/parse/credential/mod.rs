@@ -66,7 +66,9 @@ fn one(
     let env = table.required_text("env", report).and_then(|text| variable(text, report));
     let name = name(env.as_ref(), &mut table, report);
     let host = table.required_text("host", report).and_then(|text| host(&text, network, report));
-    let kind = table.word("kind", &KINDS, report).map_or(CredentialKind::Header, |word| word.value);
+    let kind = table
+        .word("kind", &CredentialKind::ALL.map(|kind| (kind.word(), kind)), report)
+        .map_or(CredentialKind::Header, |word| word.value);
     let header = header(kind, &mut table, report);
     let particulars = particulars::read(kind, &mut table, report);
     let secret_source = source::read(&mut table, report);
@@ -241,15 +243,6 @@ const NO_LIMITS: CredentialLimits = CredentialLimits {
     tokens_per_day: None,
     usd_per_day: None,
 };
-
-const KINDS: [(&str, CredentialKind); 6] = [
-    ("header", CredentialKind::Header),
-    ("bearer", CredentialKind::Bearer),
-    ("basic", CredentialKind::Basic),
-    ("aws-sigv4", CredentialKind::AwsSigv4),
-    ("github-app", CredentialKind::GithubApp),
-    ("oauth2", CredentialKind::Oauth2),
-];
 
 /// The longer ones first.
 const ENDINGS: [&str; 7] =

@@ -9,7 +9,7 @@ use crate::credential::{CredentialKind, GithubApp, Grant, Oauth2, Particulars};
 use crate::diagnose::{At, Diagnostic, Report};
 
 pub(super) fn read(kind: CredentialKind, table: &mut Table<'_>, report: &mut Report) -> Option<Particulars> {
-    let word = word(kind);
+    let word = kind.word();
     for (owner, keys) in KEYS.iter().filter(|(owner, _)| *owner != word) {
         for key in keys.iter().filter(|key| !keys_of(word).contains(key)) {
             if let (Some(span), Some(_)) = (table.key_span(key), table.take(key)) {
@@ -24,17 +24,6 @@ pub(super) fn read(kind: CredentialKind, table: &mut Table<'_>, report: &mut Rep
         CredentialKind::AwsSigv4 => aws(table, report),
         CredentialKind::GithubApp => github(table, report).map(Particulars::GithubApp),
         CredentialKind::Oauth2 => oauth2(table, report).map(Particulars::Oauth2),
-    }
-}
-
-fn word(kind: CredentialKind) -> &'static str {
-    match kind {
-        CredentialKind::Header => "header",
-        CredentialKind::Bearer => "bearer",
-        CredentialKind::Basic => "basic",
-        CredentialKind::AwsSigv4 => "aws-sigv4",
-        CredentialKind::GithubApp => "github-app",
-        CredentialKind::Oauth2 => "oauth2",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wardroom_broker::{State, clock, step};
-use wardroom_policy::{Credential, CredentialKind, SecretSource};
+use wardroom_policy::{Credential, SecretSource};
 
 use crate::cli;
 use crate::commands::{agent_name, policy};
@@ -64,14 +64,14 @@ impl Shown {
             format!("  {} ({days} days ago, value {})", date(set_at), self.version.unwrap_or_default())
         });
         let Credential { name, host, .. } = credential;
-        let (kind, source) = (kind(credential.kind), source(&credential.source));
+        let (kind, source) = (credential.kind.word(), source(&credential.source));
         format!("{name:<20} {kind:<12} {host:<30} {source:<8} {}{age}", self.word)
     }
 
     fn json(&self, credential: &Credential) -> String {
         json!({
             "name": credential.name,
-            "kind": kind(credential.kind),
+            "kind": credential.kind.word(),
             "host": credential.host.as_str(),
             "env": credential.env,
             "source": source(&credential.source),
@@ -88,18 +88,6 @@ impl Shown {
 fn date(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     time.map_or_else(|| format!("{seconds} s"), |time| time.to_string())
-}
-
-/// The kind as the policy writes it.
-fn kind(kind: CredentialKind) -> &'static str {
-    match kind {
-        CredentialKind::Header => "header",
-        CredentialKind::Bearer => "bearer",
-        CredentialKind::Basic => "basic",
-        CredentialKind::AwsSigv4 => "aws-sigv4",
-        CredentialKind::GithubApp => "github-app",
-        CredentialKind::Oauth2 => "oauth2",
-    }
 }
 
 fn source(source: &SecretSource) -> &'static str {
