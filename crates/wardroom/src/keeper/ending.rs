@@ -50,6 +50,10 @@ impl Run<'_> {
         self.crew.gate.dismiss();
         // Then the ends of all that was killed are there for the guard to record.
         self.await_end(|crew| Some(crew.cell.pidfd())).or_exit(Exit::Internal)?;
+        // Nothing more can come: a gate that has not begun does so only if something is left to record.
+        if self.crew.gate.is_awaited().or_exit(Exit::Internal)? {
+            self.crew.gate.begin().or_exit(Exit::Supervision)?;
+        }
         self.await_watchers().or_exit(Exit::Internal)?;
         let Crew { cell, mut guard, canaries, gate, broker, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();

@@ -1,7 +1,8 @@
-//! The keeper's gate: the only way out of the cell. While there is none, or it does not serve yet, nothing passes; it is
-//! started again with fresh addresses, so that what an earlier one gave out means nothing.
+//! The keeper's gate: the only way out of the cell. While there is none, or it does not serve yet, nothing passes. It begins
+//! when somebody in the cell needs it, and soon in any case; one that fails is started again with fresh addresses, so that what an earlier one gave out means nothing.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,20 +23,18 @@ use crate::failure::{Failure, OrExit};
 
 /// How long a gate has to say that it serves. It takes some milliseconds; a machine under load takes longer.
 const STARTING: Duration = Duration::from_secs(30);
+/// How long a cell may go without a gate that nobody in it has needed yet. A gate takes some milliseconds of a processor that the
+/// start of cell and command can use, and a command that ends sooner never needs one; most agents connect later than this.
+const IDLE: Duration = Duration::from_millis(20);
 /// How long a gate has to take a part of a policy from its queue, which it does at once unless it is frozen.
 const TAKING: Duration = Duration::from_secs(2);
-
-/// A gate's process that gets ready while its cell is built.
-#[derive(Debug)]
-pub(super) struct Early {
-    helper: Helper,
-    given: Given,
-}
 
 /// The gate's process, with all that it takes to start another.
 #[derive(Debug)]
 pub(super) struct Gate {
     helper: Helper,
+    /// Until it begins.
+    ahead: Option<Ahead>,
     /// Until when it has to say that it serves; nothing once it has.
     starting: Option<Deadline>,
     sockets: GateSockets,
@@ -45,6 +44,15 @@ pub(super) struct Gate {
     restarts: Restarts,
     /// Whether it was asked to end.
     dismissed: bool,
+}
+
+/// What there is of a gate that has not begun.
+#[derive(Debug)]
+struct Ahead {
+    /// Its end of the control socket.
+    theirs: OwnedFd,
+    /// When it begins at the latest.
+    due: Deadline,
 }
 
 /// What a gate is started with, besides its policy.
@@ -62,39 +70,60 @@ pub(super) struct Parts {
     pub(super) counters: OwnedFd,
 }
 
-impl Early {
-    /// Starts it, without waiting for it. If it is dropped, the process finds its keeper gone, and ends.
-    pub(super) fn start(parts: Parts, source: &Source) -> Result<Self, Failure> {
+impl Gate {
+    /// Prepares one for the cell with these sockets. What it is told before it begins, it finds when it does.
+    pub(super) fn prepare(parts: Parts, source: &Source, sockets: CellSockets) -> Result<Self, Failure> {
         let Parts { ring, attribution, identity, inspection, counters } = parts;
         let inspection = Zeroizing::new(inspection.encode().or_exit(Exit::Internal)?);
         let (file, text) = (source.shown(), source.text.clone());
         let id = state::gate_id(identity);
-        let given = Given { ring, attribution, file, text, inspection, counters, id };
-        let helper = given.spawn(0).or_exit(Exit::Supervision)?;
-        Ok(Self { helper, given })
-    }
-
-    /// Gives it the cell's sockets, without waiting until it serves.
-    pub(super) fn serve(self, sockets: CellSockets) -> Result<Gate, Failure> {
-        let Self { helper, given } = self;
+        let (ours, theirs) = channel().or_exit(Exit::Internal)?;
         let (sockets, firewall) = sockets.split();
-        control::send_sockets(helper.control(), &sockets)
-            .context("the gate did not start (it says why above)")
-            .or_exit(Exit::Supervision)?;
-        Ok(Gate {
-            helper,
-            starting: Some(Deadline::after(STARTING)),
+        control::send_sockets(&ours, &sockets).or_exit(Exit::Internal)?;
+        Ok(Self {
+            helper: Helper::later(ours),
+            ahead: Some(Ahead { theirs, due: Deadline::after(IDLE) }),
+            starting: None,
             sockets,
             firewall,
-            given,
+            given: Given { ring, attribution, file, text, inspection, counters, id },
             generation: 0,
             restarts: Restarts::default(),
             dismissed: false,
         })
     }
-}
 
-impl Gate {
+    /// Starts its process, without waiting until it serves.
+    pub(super) fn begin(&mut self) -> anyhow::Result<()> {
+        if let Some(Ahead { theirs, due: _ }) = self.ahead.take() {
+            self.helper.begin(self.given.spawn(self.generation, &theirs)?);
+            self.starting = Some(Deadline::after(STARTING));
+        }
+        Ok(())
+    }
+
+    /// What tells, until it begins, that it is needed: somebody connects or asks, or a refused packet is to be recorded.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let GateSockets { tcp4, tcp6, dns_udp, dns_tcp, nflog, diag: _ } = &self.sockets;
+        let sockets = [tcp4, tcp6, dns_udp, dns_tcp, nflog].map(AsFd::as_fd);
+        sockets.into_iter().filter(|_| self.ahead.is_some())
+    }
+
+    /// Whether it is needed already, and has not begun.
+    pub(super) fn is_awaited(&self) -> anyhow::Result<bool> {
+        for socket in self.awaited() {
+            if processes::is_readable(socket)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// When it begins though nobody needs it yet; nothing once it has begun.
+    pub(super) fn due(&self) -> Option<Deadline> {
+        self.ahead.as_ref().map(|ahead| ahead.due)
+    }
+
     /// Waits until it serves.
     fn await_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Deadline::after(STARTING);
@@ -143,7 +172,9 @@ impl Gate {
         let before = self.helper.bury();
         self.restarts.another()?;
         self.generation = self.generation.checked_add(1).context("too many gates in one session")?;
-        self.helper = self.given.spawn(self.generation)?;
+        let (ours, theirs) = channel()?;
+        self.helper = Helper::new(self.given.spawn(self.generation, &theirs)?, ours);
+        drop(theirs);
         control::send_sockets(self.helper.control(), &self.sockets)?;
         self.await_ready()?;
         Ok(before)
@@ -186,14 +217,18 @@ struct Given {
 
 impl Given {
     /// Starts the process, which waits for the cell's sockets.
-    fn spawn(&self, generation: u8) -> anyhow::Result<Helper> {
-        let (ours, theirs) = message::pair()?;
-        set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
+    fn spawn(&self, generation: u8, theirs: &OwnedFd) -> anyhow::Result<Child> {
         let policy = memory_file::make("policy", self.text.as_bytes())?;
         let inspection = memory_file::make("inspection", &self.inspection)?;
         let given =
-            [&theirs, &self.ring, &self.attribution, &policy, &inspection, &self.counters].map(AsFd::as_fd);
-        let child = roles::start("gate", &[&self.file, &generation.to_string()], &given, self.id)?;
-        Ok(Helper::new(child, ours))
+            [theirs, &self.ring, &self.attribution, &policy, &inspection, &self.counters].map(AsFd::as_fd);
+        roles::start("gate", &[&self.file, &generation.to_string()], &given, self.id)
     }
+}
+
+/// A gate's control socket: the keeper's end, and its own.
+fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = message::pair()?;
+    set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
+    Ok((ours, theirs))
 }

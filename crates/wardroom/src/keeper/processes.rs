@@ -24,14 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A child with a control socket.
 #[derive(Debug)]
 pub(super) struct Helper {
-    child: Child,
+    /// None before it has begun: what it is told waits in the socket.
+    child: Option<Child>,
     control: OwnedFd,
 }
 
 impl Helper {
     /// Takes charge of a child that holds the other end of `control`.
     pub(super) fn new(child: Child, control: OwnedFd) -> Self {
-        Self { child, control }
+        Self { child: Some(child), control }
+    }
+
+    /// One that begins later.
+    pub(super) fn later(control: OwnedFd) -> Self {
+        Self { child: None, control }
+    }
+
+    /// It begins: this child holds the other end.
+    pub(super) fn begin(&mut self, child: Child) {
+        self.child = Some(child);
     }
 
     /// The keeper's end of the control socket.
@@ -48,7 +59,7 @@ impl Helper {
     /// Asks the helper to end, and waits for it; kills one that does not.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         self.dismiss();
-        let child = &mut self.child;
+        let Some(child) = &mut self.child else { return Ok(()) };
         let deadline = Deadline::after(PATIENCE);
         let pidfd = rustix::process::pidfd_open(
             rustix::process::Pid::from_child(child),
@@ -70,14 +81,15 @@ impl Helper {
 
     /// Ends it at once, also when it is frozen. It stays to be buried.
     pub(super) fn kill(&mut self) -> std::io::Result<()> {
-        self.child.kill()
+        self.child.as_mut().map_or(Ok(()), Child::kill)
     }
 
     /// Collects a helper whose control socket has closed, and says how it ended.
     pub(super) fn bury(&mut self) -> String {
+        let Some(child) = &mut self.child else { return "before it began".to_owned() };
         // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.
-        let_go(self.child.kill());
-        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+        let_go(child.kill());
+        child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 }
 
@@ -95,6 +107,12 @@ impl Restarts {
         }
         Ok(())
     }
+}
+
+/// Whether a descriptor can be read, or has hung up.
+pub(super) fn is_readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    let mut set = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    Ok(rustix::io::retry_on_intr(|| poll(&mut set, Some(&Timespec::default())))? > 0)
 }
 
 /// Waits until a descriptor can be read or has hung up. False when the time is over.

@@ -1,5 +1,5 @@
-//! Starting an agent's processes, in the order in which they need each other: the rings, the scribe and the gate's
-//! process, the cell, whose sockets the gate gets, the guard. Whatever fails takes down what stands already, because each is owned by a value.
+//! Starting an agent's processes, in the order in which they need each other: the rings, the scribe, the cell, whose sockets
+//! the gate will get, the guard. Whatever fails takes down what stands already, because each is owned by a value.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use wardroom_scribe::{Handoff, Producer};
 use super::RunRequest;
 use super::broker::{self, Broker, Passphrase};
 use super::canary::{Arming, CanaryThread};
-use super::gate::{Early, Gate, Parts};
+use super::gate::{Gate, Parts};
 use super::guard::GuardThread;
 use super::metering;
 use super::scribe::{Rings, Scribe};
@@ -52,7 +52,7 @@ pub(super) struct Crew {
     pub(super) scribe: Scribe,
 }
 
-/// Starts everything but the agent's command, and puts the start on record.
+/// Starts everything but the gate and the agent's command, and puts the start on record.
 pub(super) fn start(
     places: &Places,
     agent: &AgentPlaces,
@@ -67,14 +67,12 @@ pub(super) fn start(
     let gate_ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
     let parts =
         Parts { ring: gate_ring, attribution: from_guard, identity: plan.identity, inspection, counters };
-    let gate = Early::start(parts, &request.source)?;
     // The cell is cloned from this process, so it must come before anything that makes threads.
     let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
     let arming = Arming::begin(agent, plan, read_only(plan))?;
     let sockets =
         cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
-    // Not waited for: the cell's sockets exist, and until the gate serves nothing passes through them.
-    let gate = gate.serve(sockets)?;
+    let gate = Gate::prepare(parts, &request.source, sockets)?;
     scribe.await_ready()?;
     let handoff = ring(&scribe)?;
     let armed = arming.map(|arming| arming.finish(&handoff, cell.pid())).transpose()?;

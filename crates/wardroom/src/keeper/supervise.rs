@@ -61,6 +61,8 @@ enum Source {
     Cell,
     Scribe,
     Gate,
+    /// Somebody in the cell needs the gate, which has not begun.
+    Network,
     Broker,
     Guard,
     Canaries,
@@ -116,6 +118,7 @@ impl Run<'_> {
                 Source::Cell => self.hear_cell().or_exit(Exit::Internal)?,
                 Source::Scribe => self.hear_scribe(),
                 Source::Gate => self.hear_gate(),
+                Source::Network => self.begin_gate(),
                 Source::Broker => self.hear_broker(),
                 Source::Guard => self.give_up("the guard ended"),
                 Source::Canaries => self.give_up("the watch over the canaries ended"),
@@ -141,6 +144,7 @@ impl Run<'_> {
             (Source::Guard, crew.guard.ended()),
             (Source::Caller, self.operators.listener()),
         ];
+        sources.extend(crew.gate.awaited().map(|socket| (Source::Network, socket)));
         sources.extend(crew.canaries.iter().map(|canaries| (Source::Canaries, canaries.ended())));
         sources.extend(crew.broker.controls().map(|control| (Source::Broker, control)));
         sources.extend(self.policy.notices().map(|notices| (Source::Policy, notices)));
@@ -148,7 +152,7 @@ impl Run<'_> {
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
         let mut set: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let deadlines = [self.stopping, self.trouble, crew.gate.starting()].into_iter().flatten();
+        let deadlines = [self.stopping, self.trouble, crew.gate.due(), crew.gate.starting()].into_iter().flatten();
         let next =
             deadlines.chain(self.heartbeats.next()).map(|deadline| deadline.left().unwrap_or_default()).min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
@@ -239,6 +243,13 @@ impl Run<'_> {
         }
     }
 
+    /// Until it serves, nothing passes.
+    fn begin_gate(&mut self) {
+        if let Err(error) = self.crew.gate.begin() {
+            self.give_up(&format!("the gate cannot be started: {error:#}"));
+        }
+    }
+
     fn hear_broker(&mut self) {
         self.heartbeats.broker.heard();
         if self.crew.broker.hear() {
@@ -279,6 +290,9 @@ impl Run<'_> {
         let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
         if over(self.stopping) && self.outcome.is_none() {
             self.finish(143, Some("the operator ended it".to_owned()), None);
+        }
+        if over(self.crew.gate.due()) {
+            self.begin_gate();
         }
         if over(self.crew.gate.starting()) {
             self.give_up("the gate did not serve in time");
