@@ -104,7 +104,8 @@ mod tests {
         match bound_file(&listener) {
             Err(Errno::PERM) => eprintln!("SKIPPED: a_bound_socket_tells_its_file: needs CAP_NET_ADMIN"),
             file => {
-                let (got, asked) = (rustix::fs::fstat(file.unwrap()).unwrap(), rustix::fs::fstat(held(&path)).unwrap());
+                let (got, asked) =
+                    (rustix::fs::fstat(file.unwrap()).unwrap(), rustix::fs::fstat(held(&path)).unwrap());
                 assert_eq!((got.st_dev, got.st_ino), (asked.st_dev, asked.st_ino));
                 assert_eq!(bound_file(UnixStream::pair().unwrap().0).unwrap_err(), Errno::NOENT);
             }
@@ -116,7 +117,10 @@ mod tests {
     fn one_thread_acts_as_another_user_and_is_itself_again() {
         std::thread::spawn(|| {
             let own = rustix::process::geteuid();
-            assert_eq!(acting_as(own, rustix::process::getegid(), rustix::process::geteuid).unwrap(), Ok(own));
+            assert_eq!(
+                acting_as(own, rustix::process::getegid(), rustix::process::geteuid).unwrap(),
+                Ok(own)
+            );
             let other = Uid::from_raw(4711);
             match acting_as(other, Gid::from_raw(4711), rustix::process::geteuid).unwrap() {
                 Err(Errno::PERM) => eprintln!("SKIPPED: one_thread_acts_as_another_user: not root"),

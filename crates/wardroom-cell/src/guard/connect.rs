@@ -93,8 +93,12 @@ impl Guard {
     /// Finds out where a connect leads.
     pub(super) fn task(&mut self, thread: Pid, socket: &Held, given: &[u8]) -> Result<Task, Refused> {
         match (socket.family, path(given)) {
-            (AddressFamily::UNIX, Some(path)) => Ok(Task::ConnectToFile(self.own_file(thread, socket, path?)?)),
-            (AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6, _) => Ok(Task::ConnectTo(given.to_vec())),
+            (AddressFamily::UNIX, Some(path)) => {
+                Ok(Task::ConnectToFile(self.own_file(thread, socket, path?)?))
+            }
+            (AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6, _) => {
+                Ok(Task::ConnectTo(given.to_vec()))
+            }
             // For netlink a connect asks for privileges, and those would be the guard's.
             _ => {
                 let what = "connect a socket of this family".to_owned();
@@ -118,7 +122,10 @@ impl Guard {
         }
         if !self.listeners.has(FileId { device: stat.st_dev, inode: stat.st_ino }) {
             // What a socket's file says on which nobody listens any more: so programs replace it.
-            return Err(Refused { verdict: Verdict::refused(Reason::ForeignSocket), errno: Errno::CONNREFUSED });
+            return Err(Refused {
+                verdict: Verdict::refused(Reason::ForeignSocket),
+                errno: Errno::CONNREFUSED,
+            });
         }
         Ok(file)
     }
@@ -127,7 +134,9 @@ impl Guard {
 /// The path in a Unix socket's address: none in an abstract or empty one, an error where the kernel would not read it.
 fn path(address: &[u8]) -> Option<rustix::io::Result<&[u8]>> {
     let (family, rest) = address.split_first_chunk::<2>()?;
-    if AddressFamily::from_raw(u16::from_ne_bytes(*family)) != AddressFamily::UNIX || matches!(rest, [] | [0, ..]) {
+    if AddressFamily::from_raw(u16::from_ne_bytes(*family)) != AddressFamily::UNIX
+        || matches!(rest, [] | [0, ..])
+    {
         return None;
     }
     if rest.len() > SUN_PATH {

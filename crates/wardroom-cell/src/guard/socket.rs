@@ -59,7 +59,8 @@ impl Guard {
             Ok(read) => read,
             Err(Trouble::Unreadable(errno)) => {
                 let actor = self.settled(call.thread)?.actor.clone();
-                let verdict = Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned()));
+                let verdict =
+                    Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned()));
                 let (op, address) = (SocketOp::Connect, SocketTarget::Unreadable);
                 self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
                 return Ok(Reply::Errno(errno).into());
