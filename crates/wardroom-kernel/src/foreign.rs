@@ -7,6 +7,8 @@ use rustix::io::{Errno, Result};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use crate::identity::FileId;
+
 /// Connects a socket to an address as it lies in memory. The caller sees to it that it is no Unix socket's path, which
 /// would be looked up here and not where it came from.
 ///
@@ -44,6 +46,42 @@ pub fn bound_file(socket: impl AsFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(got) })
 }
 
+/// The network namespace that a socket was made in, by the number that the kernel gives each once (Linux 5.14).
+///
+/// # Errors
+/// What `getsockopt(2)` says.
+pub fn network_cookie(socket: impl AsFd) -> Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length: libc::socklen_t = 8;
+    // SAFETY: the kernel writes at most `length` bytes, which the integer has.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if got == 0 { Ok(cookie) } else { Err(last_errno()) }
+}
+
+/// The same as a file, to be compared with a process's. It needs `CAP_NET_ADMIN` over that namespace.
+///
+/// # Errors
+/// It is not ours to ask about.
+pub fn network(socket: impl AsFd) -> Result<FileId> {
+    // SAFETY: the ioctl takes no argument and gives a new descriptor.
+    let got = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS, 0) };
+    if got < 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: the kernel just made this descriptor, close-on-exec, and nothing else owns it.
+    let namespace = unsafe { OwnedFd::from_raw_fd(got) };
+    let stat = rustix::fs::fstat(&namespace)?;
+    Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
 /// Acts as another user: what is permitted, and what the other side of a connection is told, is theirs. Of the calling
 /// thread alone; its real and saved ids stay, so that the other user can do nothing to it. Nothing changes where the thread
 /// is that user already. The supplementary groups are given up for good.
@@ -70,6 +108,8 @@ fn last_errno() -> Errno {
 
 /// `SIOCUNIXFILE` of `linux/un.h`: `SIOCPROTOPRIVATE + 0`.
 const SIOCUNIXFILE: libc::Ioctl = 0x89e0;
+/// `SIOCGSKNS` of `linux/sockios.h`.
+const SIOCGSKNS: libc::Ioctl = 0x894c;
 
 #[cfg(test)]
 mod tests {
@@ -109,6 +149,18 @@ mod tests {
                 assert_eq!((got.st_dev, got.st_ino), (asked.st_dev, asked.st_ino));
                 assert_eq!(bound_file(UnixStream::pair().unwrap().0).unwrap_err(), Errno::NOENT);
             }
+        }
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skip is counted by xtask")]
+    fn a_socket_tells_where_it_was_made() {
+        let (one, other) = UnixStream::pair().unwrap();
+        assert_eq!(network_cookie(&one), network_cookie(&other));
+        assert_ne!(network_cookie(&one), Ok(0));
+        match network(&one) {
+            Err(Errno::PERM) => eprintln!("SKIPPED: a_socket_tells_where_it_was_made: needs CAP_NET_ADMIN"),
+            got => assert_eq!(got, crate::identity::file(rustix::process::getpid(), "ns/net")),
         }
     }
 

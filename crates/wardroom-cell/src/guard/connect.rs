@@ -70,17 +70,38 @@ pub(super) enum Task {
     Answer(Reply),
 }
 
-/// A connect that is not made, and what becomes of it.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) verdict: Verdict,
-    pub(super) errno: Errno,
+/// A connect that is not made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refused {
+    /// The kernel itself would say so.
+    ByKernel(Errno),
+    /// A socket's file on which nobody in the cell listens.
+    Foreign,
+    /// No agent may do this.
+    Never(&'static str, Errno),
+}
+
+impl Refused {
+    pub(super) fn verdict(self) -> Verdict {
+        match self {
+            Self::ByKernel(_) => Verdict::observed(),
+            Self::Foreign => Verdict::refused(Reason::ForeignSocket),
+            Self::Never(what, _) => Verdict::refused(Reason::PrivilegeWithheld(what.to_owned())),
+        }
+    }
+
+    pub(super) fn errno(self) -> Errno {
+        match self {
+            Self::ByKernel(errno) | Self::Never(_, errno) => errno,
+            // What a socket's file says on which nobody listens any more: so programs replace it.
+            Self::Foreign => Errno::CONNREFUSED,
+        }
+    }
 }
 
 impl From<Errno> for Refused {
-    /// What the kernel itself would have said.
     fn from(errno: Errno) -> Self {
-        Self { verdict: Verdict::observed(), errno }
+        Self::ByKernel(errno)
     }
 }
 
@@ -90,8 +111,21 @@ impl Guard {
         Ok(self.processes.descriptor(thread, fd)?.and_then(Held::new))
     }
 
+    /// Whether a socket was made in the cell: one of the operator's, given as standard input, leads to other places by the same
+    /// names.
+    pub(super) fn is_the_cells(&mut self, thread: Pid, socket: &Held) -> rustix::io::Result<bool> {
+        let cookie = foreign::network_cookie(&socket.fd)?;
+        if self.network.is_none() && foreign::network(&socket.fd)? == identity::file(thread, "ns/net")? {
+            self.network = Some(cookie);
+        }
+        Ok(self.network == Some(cookie))
+    }
+
     /// Finds out where a connect leads.
     pub(super) fn task(&mut self, thread: Pid, socket: &Held, given: &[u8]) -> Result<Task, Refused> {
+        if !self.is_the_cells(thread, socket).is_ok_and(|own| own) {
+            return Err(Refused::Never("connect a socket that was made outside of the cell", Errno::PERM));
+        }
         match (socket.family, path(given)) {
             (AddressFamily::UNIX, Some(path)) => {
                 Ok(Task::ConnectToFile(self.own_file(thread, socket, path?)?))
@@ -100,11 +134,7 @@ impl Guard {
                 Ok(Task::ConnectTo(given.to_vec()))
             }
             // For netlink a connect asks for privileges, and those would be the guard's.
-            _ => {
-                let what = "connect a socket of this family".to_owned();
-                let verdict = Verdict::refused(Reason::PrivilegeWithheld(what));
-                Err(Refused { verdict, errno: Errno::OPNOTSUPP })
-            }
+            _ => Err(Refused::Never("connect a socket of this family", Errno::OPNOTSUPP)),
         }
     }
 
@@ -121,11 +151,7 @@ impl Guard {
             return Err(Errno::CONNREFUSED.into());
         }
         if !self.listeners.has(FileId { device: stat.st_dev, inode: stat.st_ino }) {
-            // What a socket's file says on which nobody listens any more: so programs replace it.
-            return Err(Refused {
-                verdict: Verdict::refused(Reason::ForeignSocket),
-                errno: Errno::CONNREFUSED,
-            });
+            return Err(Refused::Foreign);
         }
         Ok(file)
     }

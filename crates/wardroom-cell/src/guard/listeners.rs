@@ -70,7 +70,8 @@ impl Guard {
             return Err(Trouble::Gone);
         }
         let reply = match socket.family {
-            AddressFamily::UNIX => {
+            // What the operator gave keeps its file to itself.
+            AddressFamily::UNIX if self.is_the_cells(call.thread, &socket).is_ok_and(|own| own) => {
                 self.listeners.note(call.thread, &socket).map_or_else(Reply::Errno, |()| Reply::Continue)
             }
             _ => Reply::Continue,

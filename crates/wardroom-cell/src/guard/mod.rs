@@ -69,6 +69,8 @@ pub struct Guard {
     sensitive: Sensitive,
     processes: Processes,
     listeners: Listeners,
+    /// The cookie of the cell's network namespace, once a socket of it was seen.
+    network: Option<u64>,
     refusals: Refusals,
     announcements: Announcements,
     gate: Option<Gate>,
@@ -179,6 +181,7 @@ impl Guard {
             sensitive: Sensitive::new(&sensitive),
             processes: Processes::new(trusted)?,
             listeners: Listeners::default(),
+            network: None,
             refusals: Refusals::new()?,
             announcements,
             gate: attribution.map(Gate::new),

@@ -12,7 +12,7 @@ use wardroom_kernel::remote;
 use wardroom_model::event::{SocketAct, SocketOp, SocketTarget};
 use wardroom_model::{Attribution, Captured, Event, Reason, Verdict};
 
-use super::connect::{Errand, Held, Refused, Task};
+use super::connect::{Errand, Held, Task};
 use super::place::low;
 use super::{Decided, Guard, GuardError, Trouble};
 
@@ -86,9 +86,9 @@ impl Guard {
             (SocketOp::Connect, Err(errno)) => Task::Answer(Reply::Errno(*errno)),
             (SocketOp::Connect, Ok(socket)) => match self.task(call.thread, socket, &bytes) {
                 Ok(task) => task,
-                Err(Refused { verdict: why, errno }) => {
-                    verdict = why;
-                    Task::Answer(Reply::Errno(errno))
+                Err(refused) => {
+                    verdict = refused.verdict();
+                    Task::Answer(Reply::Errno(refused.errno()))
                 }
             },
         };

@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_server_is_told_the_user_who_connected", peer),
     ("pythons_and_nodes_own_ways_work", runtimes),
     ("a_unix_socket_of_the_hosts_in_the_workspace_is_refused_and_seen", hosts),
+    ("a_socket_that_the_operator_gave_connects_to_nothing", given),
 ];
 
 fn python(world: &World, script: &str) -> (u32, String, Vec<Event>) {
@@ -190,6 +191,35 @@ for make in [socket.socket, socket.socketpair]:
     control(&path, &listener);
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "somebody got through");
+}
+
+/// The server's side of a connection carries the file of its listener.
+fn given(world: &World) {
+    let path = world.directory.join("workspace/host");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let _client = UnixStream::connect(&path).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    let family = rustix::net::AddressFamily::UNIX;
+    let loose = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
+    let mut at = guarded(world);
+    let script = r#"
+import socket
+import sys; sys.stderr = sys.stdout
+given, loose, own = socket.socket(fileno=0), socket.socket(fileno=2), socket.socket(socket.AF_UNIX)
+try: given.listen()
+except OSError: pass
+for s, want in [(own, 111), (loose, 1), (given, 1)]:
+    got = s.connect_ex("/workspace/host"); assert got == want, (s, got)
+print("refused")
+"#;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut spawn = crate::harness::spawn_of(&["python3", "-c", script], &writer.into());
+    let [input, _, error] = &mut spawn.stdio;
+    (*input, *error) = (ours.into(), loose);
+    at.cell.spawn(spawn).unwrap();
+    let said = std::io::read_to_string(reader).unwrap();
+    assert_eq!(said, "refused\n", "{:#?}", at.handoff.taken());
 }
 
 /// The service is there, and answers who is not in a cell.
