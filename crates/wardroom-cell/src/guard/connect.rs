@@ -14,7 +14,7 @@ use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, ipproto};
 use rustix::process::{Gid, Pid, Uid};
 use wardroom_kernel::identity::FileId;
-use wardroom_kernel::notify::{Listener, NotifyError, Reply};
+use wardroom_kernel::notify::{Listener, Notification, NotifyError, Reply};
 use wardroom_kernel::{foreign, identity};
 use wardroom_model::{Reason, Verdict};
 
@@ -113,22 +113,26 @@ impl Guard {
 
     /// Whether a socket was made in the cell: one of the operator's, given as standard input, leads to other places by the same
     /// names.
-    pub(super) fn is_the_cells(&mut self, thread: Pid, socket: &Held) -> rustix::io::Result<bool> {
+    pub(super) fn is_the_cells(&mut self, call: &Notification, socket: &Held) -> rustix::io::Result<bool> {
         let cookie = foreign::network_cookie(&socket.fd)?;
-        if self.network.is_none() && foreign::network(&socket.fd)? == identity::file(thread, "ns/net")? {
+        if self.network.is_none()
+            && foreign::network(&socket.fd)? == identity::file(call.thread, "ns/net")?
+            // Only now is it sure that both were the caller's.
+            && self.listener.is_waiting(call.id)
+        {
             self.network = Some(cookie);
         }
         Ok(self.network == Some(cookie))
     }
 
     /// Finds out where a connect leads.
-    pub(super) fn task(&mut self, thread: Pid, socket: &Held, given: &[u8]) -> Result<Task, Refused> {
-        if !self.is_the_cells(thread, socket).is_ok_and(|own| own) {
+    pub(super) fn task(&mut self, call: &Notification, socket: &Held, given: &[u8]) -> Result<Task, Refused> {
+        if !self.is_the_cells(call, socket).is_ok_and(|own| own) {
             return Err(Refused::Never("connect a socket that was made outside of the cell", Errno::PERM));
         }
         match (socket.family, path(given)) {
             (AddressFamily::UNIX, Some(path)) => {
-                Ok(Task::ConnectToFile(self.own_file(thread, socket, path?)?))
+                Ok(Task::ConnectToFile(self.own_file(call.thread, socket, path?)?))
             }
             (AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6, _) => {
                 Ok(Task::ConnectTo(given.to_vec()))

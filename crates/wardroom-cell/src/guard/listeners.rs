@@ -71,7 +71,7 @@ impl Guard {
         }
         let reply = match socket.family {
             // What the operator gave keeps its file to itself.
-            AddressFamily::UNIX if self.is_the_cells(call.thread, &socket).is_ok_and(|own| own) => {
+            AddressFamily::UNIX if self.is_the_cells(call, &socket).is_ok_and(|own| own) => {
                 self.listeners.note(call.thread, &socket).map_or_else(Reply::Errno, |()| Reply::Continue)
             }
             _ => Reply::Continue,

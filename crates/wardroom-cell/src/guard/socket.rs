@@ -84,7 +84,7 @@ impl Guard {
         let task = match (op, &held) {
             (SocketOp::Bind | SocketOp::SendTo, _) => Task::Answer(Reply::Continue),
             (SocketOp::Connect, Err(errno)) => Task::Answer(Reply::Errno(*errno)),
-            (SocketOp::Connect, Ok(socket)) => match self.task(call.thread, socket, &bytes) {
+            (SocketOp::Connect, Ok(socket)) => match self.task(call, socket, &bytes) {
                 Ok(task) => task,
                 Err(refused) => {
                     verdict = refused.verdict();
