@@ -22,6 +22,8 @@ const LOADS: &[(&str, &str)] = &[
     ("storm", "fork+exec x 2,000"),
     ("imports", "python imports"),
     ("opens", "opens for writing x 100,000 from 8 threads"),
+    ("tcp", "TCP connects over loopback x 10,000"),
+    ("unix", "connects to a Unix socket x 10,000"),
 ];
 
 fn main() {
@@ -104,6 +106,8 @@ fn run_load(load: &str) {
         "files" => files(directory.path()),
         "storm" => storm(),
         "imports" => imports(),
+        "tcp" => tcp(),
+        "unix" => unix(directory.path()),
         _ => opens(directory.path()),
     }
     println!("{}", began.elapsed().as_nanos());
@@ -128,6 +132,24 @@ fn storm() {
 fn imports() {
     let script = "import sys, importlib\nfor name in sorted(sys.stdlib_module_names):\n  if name.startswith('_') or name in ('antigravity','this','idlelib','tkinter','turtle','turtledemo'): continue\n  try: importlib.import_module(name)\n  except Exception: pass";
     assert!(Command::new("python3").args(["-c", script]).stdout(Stdio::null()).status().unwrap().success());
+}
+
+fn tcp() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    for _ in 0..10_000 {
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        drop(listener.accept().unwrap());
+    }
+}
+
+fn unix(directory: &Path) {
+    let path = directory.join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    for _ in 0..10_000 {
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(listener.accept().unwrap());
+    }
 }
 
 fn opens(directory: &Path) {

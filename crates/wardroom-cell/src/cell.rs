@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, MemfdFlags, memfd_create};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::termios::Winsize;
 use wardroom_kernel::cellnet::CellSockets;
@@ -322,15 +323,24 @@ impl Cell {
 }
 
 /// A directory of the host's leads out of the cell: its names can be listed, and the sockets beneath it connected to. A
-/// block device is a file system as a whole.
+/// block device is a file system as a whole. A socket of the host's speaks in the host's network, and any but a Unix stream
+/// could be turned to another peer.
 fn is_a_stream(stdio: &OwnedFd) -> io::Result<()> {
     match FileType::from_raw_mode(rustix::fs::fstat(stdio)?.st_mode) {
-        FileType::RegularFile | FileType::Fifo | FileType::Socket | FileType::CharacterDevice => Ok(()),
-        FileType::Directory | FileType::BlockDevice | FileType::Symlink | FileType::Unknown => {
-            Err(io::Error::other(
-                "standard input and output may be a file, a pipe, a socket or a terminal, and nothing else",
-            ))
+        FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(()),
+        FileType::Socket
+            if sockopt::socket_domain(stdio)? == AddressFamily::UNIX
+                && sockopt::socket_type(stdio)? != SocketType::DGRAM =>
+        {
+            Ok(())
         }
+        FileType::Socket
+        | FileType::Directory
+        | FileType::BlockDevice
+        | FileType::Symlink
+        | FileType::Unknown => Err(io::Error::other(
+            "standard input and output may be a file, a pipe, a Unix stream socket or a terminal, and nothing else",
+        )),
     }
 }
 
@@ -345,5 +355,16 @@ mod tests {
         for stream in ["/dev/null", "/proc/self/exe"] {
             assert!(is_a_stream(&open(stream)).is_ok(), "{stream}");
         }
+    }
+
+    #[test]
+    fn a_socket_that_can_be_turned_to_another_peer_is_no_stream() {
+        use std::os::unix::net::{UnixDatagram, UnixStream};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for socket in [OwnedFd::from(UnixDatagram::unbound().unwrap()), tcp.into(), listener.into()] {
+            assert!(is_a_stream(&socket).is_err());
+        }
+        assert!(is_a_stream(&OwnedFd::from(UnixStream::pair().unwrap().0)).is_ok());
     }
 }

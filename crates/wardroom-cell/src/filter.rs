@@ -185,6 +185,8 @@ mod tests {
             assert_eq!(socket(family, kind, protocol), Some(Answer::Allow), "{family} {kind} {protocol}");
         }
         for (family, kind, protocol) in [
+            (1, 2, 0),   // Unix datagrams
+            (1, 3, 0),   // the same by another name
             (2, 3, 255), // raw
             (2, 2, 1),   // ping
             (10, 2, 58), // ICMPv6

@@ -14,6 +14,15 @@ use rustix::thread::{
 /// # Errors
 /// What `prctl(2)` says; it needs `CAP_SETPCAP` in the cell's user namespace.
 pub fn close_bounding_set() -> io::Result<()> {
+    empty_bounding_set()?;
+    Ok(set_capabilities_secure_bits(locked_bits())?)
+}
+
+/// Empties the bounding set alone: no later exec gives a capability.
+///
+/// # Errors
+/// What `prctl(2)` says; it needs `CAP_SETPCAP`.
+pub fn empty_bounding_set() -> io::Result<()> {
     for number in 0..=63_u32 {
         let Some(capability) = 1_u64.checked_shl(number) else { break };
         let set = CapabilitySet::from_bits_retain(capability);
@@ -24,7 +33,7 @@ pub fn close_bounding_set() -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(set_capabilities_secure_bits(locked_bits())?)
+    Ok(())
 }
 
 /// The secure bits of a cell: root means nothing, changing uids changes no capability, and all of it is locked.

@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use rustix::process::Pid;
 
 /// A file by device and inode number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId {
     /// Device number.
     pub device: u64,
@@ -60,18 +60,6 @@ pub fn descriptor(pid: Pid, fd: u32) -> Result<Vec<u8>> {
     link(pid, &format!("fd/{fd}"))
 }
 
-/// The name of the protocol that a socket of the process speaks, as `/proc/net/protocols` has it: `TCP`, `UDPv6`, `PING`, ...
-///
-/// # Errors
-/// No such descriptor or no socket, or as [`link`].
-pub fn socket_protocol(pid: Pid, fd: u32) -> Result<Vec<u8>> {
-    let path = format!("/proc/{}/fd/{fd}", pid.as_raw_nonzero());
-    let mut name = [0_u8; 32]; // `struct proto` has 32 bytes for it
-    let got = rustix::fs::getxattr(path, "system.sockprotoname", &mut name)?;
-    let name = name.get(..got).unwrap_or_default();
-    Ok(name.strip_suffix(b"\0").unwrap_or(name).to_vec())
-}
-
 /// The file behind a link under `/proc/PID`, such as `exe` or `fd/3`.
 ///
 /// # Errors
@@ -110,21 +98,32 @@ pub fn root(pid: Pid) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// A place inside a cell, held without being opened. Links are followed as inside; the path cannot leave the root, nor go
+/// through `/proc`'s own links.
+///
+/// # Errors
+/// No such place, or no way to it.
+pub fn place(root: impl AsFd, path: &[u8]) -> Result<(OwnedFd, rustix::fs::Stat)> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    // A named pipe or a device must not hold the guard: nothing is opened before it is known what it is.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?;
+    let stat = rustix::fs::fstat(&place)?;
+    Ok((place, stat))
+}
+
 /// Which file a path inside a cell leads to, and the first bytes of it, where it is a regular file that the guard may
 /// read. Links are followed as inside; the path cannot leave the root, nor go through `/proc`'s own links.
 ///
 /// # Errors
 /// No such file, or no way to it.
 pub fn look(root: impl AsFd, path: &[u8], head: &mut [u8]) -> Result<(FileId, usize)> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    // A named pipe or a device must not hold the guard: nothing is opened before it is known to be a regular file.
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
-    let stat = rustix::fs::fstat(&place)?;
+    let (_place, stat) = place(&root, path)?;
     let found = FileId { device: stat.st_dev, inode: stat.st_ino };
     if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return Ok((found, 0));
     }
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let Ok(open) = rustix::fs::openat2(&root, path, reading, Mode::empty(), resolve) else {
         return Ok((found, 0)); // executable but not readable: no script, then

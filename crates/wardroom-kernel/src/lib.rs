@@ -5,6 +5,7 @@ pub mod calls;
 pub mod caps;
 pub mod cellnet;
 pub mod features;
+pub mod foreign;
 pub mod hostnet;
 pub mod identity;
 pub mod idmap;

@@ -34,6 +34,8 @@ pub enum Reply {
     /// It goes on in the kernel. The caller may have changed its memory since: this permits nothing that the walls
     /// would not.
     Continue,
+    /// It is over and succeeded: the guard did what was asked.
+    Done,
     /// It fails with this errno.
     Errno(rustix::io::Errno),
 }
@@ -136,6 +138,7 @@ impl Listener {
     pub fn answer(&self, id: u64, reply: Reply) -> Result<bool, NotifyError> {
         let (error, flags) = match reply {
             Reply::Continue => (0, 1),
+            Reply::Done => (0, 0),
             Reply::Errno(errno) => (-errno.raw_os_error(), 0),
         };
         let raw = libc::seccomp_notif_resp { id, val: 0, error, flags };

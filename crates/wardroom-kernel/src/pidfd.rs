@@ -4,7 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::process::Pid;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdGetfdFlags};
 
 /// A process, or one thread of one.
 #[derive(Debug)]
@@ -34,6 +35,15 @@ impl Pidfd {
     /// The kernel is older, or the thread is gone.
     pub fn thread(thread: Pid) -> io::Result<Self> {
         Self::open(thread, PIDFD_THREAD)
+    }
+
+    /// A copy of a descriptor that it holds, close-on-exec (Linux 5.6).
+    ///
+    /// # Errors
+    /// It holds none of this number, or may not be traced.
+    pub fn descriptor(&self, fd: u32) -> rustix::io::Result<OwnedFd> {
+        let fd = i32::try_from(fd).map_err(|_range| Errno::BADF)?;
+        rustix::process::pidfd_getfd(&self.0, fd, PidfdGetfdFlags::empty())
     }
 
     fn open(pid: Pid, flags: u32) -> io::Result<Self> {

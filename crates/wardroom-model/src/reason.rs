@@ -157,6 +157,9 @@ pub enum Reason {
     /// A canary: a decoy that nothing has a reason to open.
     #[n(32)]
     Canary,
+    /// A Unix socket's file on which no program of the cell listens: the host's, if anybody's.
+    #[n(33)]
+    ForeignSocket,
 }
 
 impl Display for Reason {
@@ -203,6 +206,7 @@ impl Display for Reason {
             }
             Self::UpstreamProtocol(why) => write!(f, "the server broke the protocol: {why}"),
             Self::Canary => f.write_str("a canary: a decoy that nothing has a reason to open"),
+            Self::ForeignSocket => f.write_str("no program of the cell listens on this socket"),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What the scribe gives up before it takes its first record. What it reads came through a process that parses an agent's
-//! bytes, and it holds the signing key: its two directories are all of the file system that it may touch, and nobody may
-//! look into its memory.
+//! bytes, and it holds the signing key: its two directories are all of the file system that it may touch, its files and rings
+//! all that it may ask the kernel about, and nobody may look into its memory.
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::set_no_new_privs;
 use thiserror::Error;
 use wardroom_kernel::landlock::{self, LandlockError, Rights};
+use wardroom_kernel::seccomp::{self, SeccompError};
 
+use crate::filter;
 use crate::place::Place;
 
 /// Why the scribe cannot be confined. It must then not serve.
@@ -23,15 +25,19 @@ pub enum ConfineError {
     /// The files could not be given up.
     #[error(transparent)]
     Files(#[from] LandlockError),
+    /// The system calls could not be given up.
+    #[error(transparent)]
+    Calls(#[from] SeccompError),
 }
 
-/// Gives everything up but these places, for the calling process and for good.
+/// Gives everything up but these places and what is done with them, for the calling process and for good.
 pub(crate) fn confine(places: &[Place]) -> Result<(), ConfineError> {
     let at = |step| move |errno| ConfineError::Kernel { step, errno };
     set_no_new_privs(true).map_err(at("set no_new_privs"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("forbid core dumps"))?;
     let rules: Vec<_> = places.iter().map(|place| (place, Rights::ReadWriteExecute)).collect();
-    Ok(landlock::restrict(&rules, landlock::level())?)
+    landlock::restrict(&rules, landlock::level())?;
+    Ok(seccomp::install(&filter::program()?)?)
 }
 
 #[cfg(test)]
@@ -40,7 +46,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::print_stderr, reason = "a skip is counted by xtask")]
-    fn a_confined_scribe_reaches_its_own_directories_and_no_other() {
+    fn a_confined_scribe_reaches_its_own_directories_and_nothing_else() {
         if landlock::level() < landlock::LOWEST {
             eprintln!("SKIPPED: a_confined_scribe: Landlock level {}", landlock::level());
             return;
@@ -54,10 +60,14 @@ mod tests {
                 confine(&[Place::open_or_create(own.path()).unwrap()]).unwrap();
                 let again = Place::open_or_create(own.path()).is_ok();
                 let wrote = std::fs::write(own.path().join("segment"), "x").is_ok();
-                (again, wrote, std::fs::read(other.path().join("key")).is_ok())
+                let spoke = std::os::unix::net::UnixStream::pair().is_ok();
+                let threads = std::thread::spawn(|| 1).join().unwrap();
+                assert_eq!(threads, 1);
+                let signalled = rustix::process::test_kill_process(rustix::process::getpid()).is_ok();
+                (again, wrote, std::fs::read(other.path().join("key")).is_ok(), spoke, signalled)
             });
             tried.join().unwrap()
         });
-        assert_eq!(tried, (true, true, false));
+        assert_eq!(tried, (true, true, false, false, false));
     }
 }

@@ -176,6 +176,7 @@ fn cut_verdict(verdict: Verdict) -> Verdict {
         | Reason::PolicyChanged
         | Reason::SensitivePath
         | Reason::Canary
+        | Reason::ForeignSocket
         | Reason::Mismatch
         | Reason::WallsDecide
         | Reason::ControlPoint

@@ -5,6 +5,7 @@ mod confine;
 pub mod control;
 mod desks;
 pub mod export;
+mod filter;
 mod fit;
 pub mod handoff;
 mod hint;

@@ -91,6 +91,28 @@ fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
 }
 
 #[test]
+fn the_helpers_have_a_filter_no_privilege_and_no_way_to_one() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let first = waiting(&stage, WAIT);
+    let system = rustix::process::geteuid().is_root();
+    for role in ["scribe", "gate"] {
+        let pid = helper(&first, role).unwrap();
+        let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        until(role, || status().contains("Seccomp:\t2"));
+        let status = status();
+        let mut wanted = vec!["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"];
+        // An unprivileged user may not touch the bounding set.
+        wanted.extend(system.then_some("CapBnd:\t0000000000000000"));
+        for line in wanted {
+            assert!(status.contains(line), "{role}: {line:?} is missing in {status}");
+        }
+    }
+    go(&stage);
+    assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 0);
+}
+
+#[test]
 fn a_stopped_agent_is_asked_first_and_then_ended() {
     let stage = Stage::new();
     stage.agent("scout", "");

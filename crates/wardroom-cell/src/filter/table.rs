@@ -42,6 +42,8 @@ pub enum Audit {
     File,
     /// A socket call with an address.
     Socket,
+    /// A socket begins to listen: noted by the guard, not recorded. Its address was.
+    Listen,
 }
 
 const fn allow(calls: &'static [&'static str], why: &'static str) -> Rule {
@@ -108,6 +110,7 @@ pub(super) const RULES: &[Rule] = &[
     audit(&["removexattr", "lremovexattr", "fremovexattr", "removexattrat"], Audit::File, "an attribute removed"),
     audit(&["truncate"], Audit::File, "truncated by name"),
     audit(&["connect", "bind"], Audit::Socket, "an address is given to a socket"),
+    audit(&["listen"], Audit::Listen, "the guard connects to the socket files on which programs of the cell listen, and to no others"),
     audit_when(&["sendto"], &[NonNull(4)], Audit::Socket, "sent to an address"),
     audit_when(&["sendmsg"], &[AnyBit(2, MSG_FASTOPEN)], Audit::Socket, "connects like connect"),
     audit_when(&["sendmmsg"], &[AnyBit(3, MSG_FASTOPEN)], Audit::Socket, "connects like connect"),
@@ -152,7 +155,9 @@ pub(super) const RULES: &[Rule] = &[
     refuse(&["personality"], Errno::PERM, "change its personality"),
 
     // Sockets: what the gate and the cell can govern.
-    allow_when(&["socket", "socketpair"], &[Is(0, AF_UNIX)], "within the cell"),
+    allow_when(&["socket", "socketpair"], &[Is(0, AF_UNIX), Masked(1, SOCKET_KIND, SOCK_STREAM)], "within the cell: the guard connects it"),
+    allow_when(&["socket", "socketpair"], &[Is(0, AF_UNIX), Masked(1, SOCKET_KIND, SOCK_SEQPACKET)], "within the cell: the guard connects it"),
+    refuse_when(&["socket", "socketpair"], &[Is(0, AF_UNIX)], Errno::SOCKTNOSUPPORT, "use Unix datagrams, whose every message can name another socket's file"),
     allow_when(&["socket"], &[OneOf(0, INET), Masked(1, SOCKET_KIND, SOCK_STREAM), OneOf(2, TCP)], "TCP, which the gate governs"),
     allow_when(&["socket"], &[OneOf(0, INET), Masked(1, SOCKET_KIND, SOCK_DGRAM), OneOf(2, UDP)], "UDP, to the resolver and within the cell"),
     allow_when(&["socket"], &[Is(0, AF_NETLINK), Is(2, 0)], "route netlink: programs list their interfaces with it"),
@@ -192,7 +197,9 @@ pub(super) const RULES: &[Rule] = &[
     allow(&["timer_create", "timer_delete", "timer_settime", "timer_gettime", "timer_getoverrun", "timerfd_create", "timerfd_settime", "timerfd_gettime"], "time"),
     allow(&["epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "ppoll", "pselect6", "eventfd2"], "waits"),
     allow(&["io_setup", "io_submit", "io_getevents", "io_cancel", "io_destroy"], "asynchronous I/O on what is open"),
-    allow(&["accept", "accept4", "listen", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt", "recvfrom", "recvmsg", "recvmmsg"], "on sockets whose address was recorded"),
+    allow(&["accept", "accept4", "shutdown", "getsockname", "getpeername", "setsockopt", "recvfrom", "recvmsg", "recvmmsg"], "on sockets whose address was recorded"),
+    refuse_when(&["getsockopt"], &[Is(1, SOL_SOCKET), Is(2, SO_PEERPIDFD)], Errno::NOPROTOOPT, "hold the process that connected, which is the guard's"),
+    allow(&["getsockopt"], "on sockets whose address was recorded"),
     allow(&["getrandom", "sysinfo", "uname", "ioctl"], "what every program asks"),
 ];
 
@@ -282,6 +289,10 @@ const SOCKET_KIND: u32 = 0xf;
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const SOCK_RAW: u32 = 3;
+const SOCK_SEQPACKET: u32 = 5;
+/// A pidfd of who connected (Linux 6.5).
+const SO_PEERPIDFD: u32 = 77;
+const SOL_SOCKET: u32 = 1;
 /// The default of a stream, and `IPPROTO_TCP`.
 const TCP: &[u32] = &[0, 6];
 /// The default of a datagram, and `IPPROTO_UDP`.

@@ -2,11 +2,14 @@
 //! then goes on to the walls; a call that is refused fails with the errno a program expects, and is on record as well.
 //!
 //! The guard is a recorder, never the wall: what it reads from a caller's memory may have changed when the kernel
-//! reads it. It therefore permits nothing by what it reads, and after an exec asks the kernel what it really loaded.
+//! reads it. It therefore permits nothing by what it reads, and after an exec asks the kernel what it really loaded. The one
+//! call that no wall decides, a connect to a Unix socket's file, it makes itself.
 //! Whatever fails here fails closed: no record, no call.
 
+mod connect;
 mod exec;
 mod file;
+mod listeners;
 mod place;
 mod privilege;
 mod processes;
@@ -29,6 +32,8 @@ use wardroom_scribe::{Handoff, HandoffError};
 
 use crate::announce::Announcements;
 use crate::filter::{Answer, Audit, Filter, FilterOptions};
+use connect::Errand;
+use listeners::Listeners;
 use place::Sensitive;
 use privilege::Refusals;
 use processes::Processes;
@@ -63,6 +68,9 @@ pub struct Guard {
     shapes: Vec<Option<Shape>>,
     sensitive: Sensitive,
     processes: Processes,
+    listeners: Listeners,
+    /// The cookie of the cell's network namespace, once a socket of it was seen.
+    network: Option<u64>,
     refusals: Refusals,
     announcements: Announcements,
     gate: Option<Gate>,
@@ -113,6 +121,20 @@ pub enum GuardError {
     },
 }
 
+/// What becomes of one call.
+#[derive(Debug)]
+enum Decided {
+    Reply(Reply),
+    /// It is made here, outside of everything that the guard's threads share.
+    Errand(Errand),
+}
+
+impl From<Reply> for Decided {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
 /// Why one call gets no record of its own, or not the one it should have.
 #[derive(Debug)]
 enum Trouble {
@@ -158,6 +180,8 @@ impl Guard {
             shapes: shape::shapes(),
             sensitive: Sensitive::new(&sensitive),
             processes: Processes::new(trusted)?,
+            listeners: Listeners::default(),
+            network: None,
             refusals: Refusals::new()?,
             announcements,
             gate: attribution.map(Gate::new),
@@ -193,37 +217,41 @@ impl Guard {
         Ok(GuardEnd::CellEnded(self.figures))
     }
 
-    /// Serves one call.
-    fn serve(&mut self, call: &Notification) -> Result<(), GuardError> {
+    /// Serves one call. What is left to do is given back.
+    fn serve(&mut self, call: &Notification) -> Result<Option<Errand>, GuardError> {
         self.figures.calls += 1;
         // Whoever had this thread's number before is gone from the table before it is looked up.
         self.settle_exits()?;
         match self.decide(call) {
-            Ok(reply) => self.answer(call, reply),
-            Err(Trouble::Gone) => Ok(()),
-            Err(Trouble::Unreadable(errno)) => self.answer(call, Reply::Errno(errno)),
+            Ok(Decided::Errand(errand)) => return Ok(Some(errand)),
+            Ok(Decided::Reply(reply)) => self.answer(call, reply)?,
+            Err(Trouble::Gone) => {}
+            Err(Trouble::Unreadable(errno)) => self.answer(call, Reply::Errno(errno))?,
             Err(Trouble::Fatal(error)) => {
                 // The answer cannot fail worse than the guard already does.
                 self.answer(call, Reply::Errno(Errno::PERM))?;
                 self.report(format!("{error}"))?;
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(None)
     }
 
-    fn decide(&mut self, call: &Notification) -> Result<Reply, Trouble> {
+    fn decide(&mut self, call: &Notification) -> Result<Decided, Trouble> {
         let rule = self.filter.rule(call.call, &call.arguments);
-        match rule.map(|rule| (rule.answer, rule.why)) {
+        let reply = match rule.map(|rule| (rule.answer, rule.why)) {
             Some((Answer::Audit(Audit::File), _)) => self.file(call),
             Some((Answer::Audit(Audit::Exec), _)) => self.exec(call),
             Some((Answer::Audit(Audit::FirstCall), _)) => self.first_call(call),
-            Some((Answer::Audit(Audit::Socket), _)) => self.socket(call),
+            Some((Answer::Audit(Audit::Listen), _)) => return self.listen(call),
+            Some((Answer::Audit(Audit::Socket), _)) => return self.socket(call),
             Some((Answer::Refuse(errno), why)) => self.refuse(call, errno, why),
             None => self.refuse(call, Errno::NOSYS, "make system calls that the filter does not know"),
             Some((Answer::Allow | Answer::Absent(_), _)) => {
                 self.refuse(call, Errno::PERM, "be asked about by a filter that is not ours")
             }
-        }
+        };
+        Ok(reply?.into())
     }
 
     fn answer(&mut self, call: &Notification, reply: Reply) -> Result<(), GuardError> {

@@ -96,6 +96,25 @@ impl Processes {
         }
     }
 
+    /// A copy of a descriptor of a thread's. Before Linux 6.9 a thread cannot be held, and its process is asked: they differ
+    /// only where a thread has descriptors of its own.
+    pub(super) fn descriptor(
+        &mut self,
+        thread: Pid,
+        fd: u32,
+    ) -> Result<rustix::io::Result<OwnedFd>, Trouble> {
+        let process = self.of(thread)?.leader;
+        if let Some(thread) = self.threads.get(&number(thread)) {
+            return Ok(thread.held.descriptor(fd));
+        }
+        if thread != process
+            && let Ok(held) = Pidfd::thread(thread)
+        {
+            return Ok(held.descriptor(fd));
+        }
+        Ok(self.of(process)?.pidfd.descriptor(fd))
+    }
+
     fn leader(&self, thread: Pid) -> Option<Pid> {
         if self.known.contains_key(&number(thread)) {
             return Some(thread);

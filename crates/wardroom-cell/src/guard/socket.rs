@@ -1,5 +1,5 @@
-//! Socket calls with an address: recorded, and for the internet families told to the gate, before they go on.
-//! Whether a connection may be made is the gate's to decide.
+//! Socket calls with an address: recorded, and for the internet families told to the gate, before anything comes of them.
+//! Whether a connection may be made out of the cell is the gate's to decide.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -8,12 +8,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use wardroom_kernel::notify::{Notification, Reply};
-use wardroom_kernel::{identity, remote};
+use wardroom_kernel::remote;
 use wardroom_model::event::{SocketAct, SocketOp, SocketTarget};
 use wardroom_model::{Attribution, Captured, Event, Reason, Verdict};
 
+use super::connect::{Errand, Held, Task};
 use super::place::low;
-use super::{Guard, GuardError, Trouble};
+use super::{Decided, Guard, GuardError, Trouble};
 
 /// The way to the gate.
 #[derive(Debug)]
@@ -50,34 +51,56 @@ impl Gate {
 }
 
 impl Guard {
-    /// A call that gives a socket an address.
-    pub(super) fn socket(&mut self, call: &Notification) -> Result<Reply, Trouble> {
+    /// A call that gives a socket an address. A connect is made by the guard; the others go on.
+    pub(super) fn socket(&mut self, call: &Notification) -> Result<Decided, Trouble> {
         let [fd, ..] = call.arguments;
         let name = self.filter.name(call.call).unwrap_or_default();
-        let (op, target, trouble) = match read_address(name, call) {
-            Ok((op, bytes)) => (op, target(&bytes), None),
-            Err(Trouble::Unreadable(errno)) => (SocketOp::Connect, SocketTarget::Unreadable, Some(errno)),
+        let (op, bytes) = match read_address(name, call) {
+            Ok(read) => read,
+            Err(Trouble::Unreadable(errno)) => {
+                let actor = self.settled(call.thread)?.actor.clone();
+                let verdict =
+                    Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned()));
+                let (op, address) = (SocketOp::Connect, SocketTarget::Unreadable);
+                self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
+                return Ok(Reply::Errno(errno).into());
+            }
             Err(other) => return Err(other),
         };
         let actor = self.settled(call.thread)?.actor.clone();
-        let to_gate = match (&target, op) {
-            (SocketTarget::Inet(destination), SocketOp::Connect | SocketOp::SendTo) => {
-                let protocol = identity::socket_protocol(call.thread, low(fd)).ok();
-                let protocol = protocol.and_then(|name| protocol_number(&name));
-                socket_inode(call, low(fd)).map(|inode| (inode, *destination, protocol))
+        let held = match op {
+            SocketOp::Bind => Err(Errno::BADF),
+            SocketOp::Connect | SocketOp::SendTo => self.held(call.thread, low(fd))?,
+        };
+        let address = target(&bytes);
+        let attribution = match (&address, &held) {
+            (SocketTarget::Inet(destination), Ok(Held { inode, protocol, .. })) => {
+                let (actor, destination) = (actor.clone(), *destination);
+                Some(Attribution { inode: *inode, actor, destination, protocol: *protocol })
             }
             _ => None,
         };
-        let verdict = match trouble {
-            None => Verdict::observed(),
-            Some(_) => Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned())),
+        let mut verdict = Verdict::observed();
+        let task = match (op, &held) {
+            (SocketOp::Bind | SocketOp::SendTo, _) => Task::Answer(Reply::Continue),
+            (SocketOp::Connect, Err(errno)) => Task::Answer(Reply::Errno(*errno)),
+            (SocketOp::Connect, Ok(socket)) => match self.task(call, socket, &bytes) {
+                Ok(task) => task,
+                Err(refused) => {
+                    verdict = refused.verdict();
+                    Task::Answer(Reply::Errno(refused.errno()))
+                }
+            },
         };
-        let act = SocketAct { actor: actor.clone(), op, address: target, verdict };
-        self.record_for(call, &Event::Socket(act))?;
-        if let Some((inode, destination, protocol)) = to_gate {
-            self.attribute(&Attribution { inode, actor, destination, protocol })?;
+        self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
+        if let Some(attribution) = attribution {
+            self.attribute(&attribution)?;
         }
-        Ok(trouble.map_or(Reply::Continue, Reply::Errno))
+        Ok(match (held, task) {
+            (Ok(socket), task) => Decided::Errand(Errand::new(call.id, socket, task)),
+            (Err(_), Task::Answer(reply)) => Decided::Reply(reply),
+            (Err(errno), Task::ConnectTo(_) | Task::ConnectToFile(_)) => Decided::Reply(Reply::Errno(errno)),
+        })
     }
 
     fn attribute(&mut self, attribution: &Attribution) -> Result<(), GuardError> {
@@ -151,27 +174,6 @@ fn inet6(rest: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(*ip)), u16::from_be_bytes(*port)))
 }
 
-fn socket_inode(call: &Notification, fd: u32) -> Option<u64> {
-    let link = identity::descriptor(call.thread, fd).ok()?;
-    let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// The IP protocol number of a socket, by the kernel's name of what it speaks. None for a raw socket and the like, which may
-/// speak any.
-fn protocol_number(name: &[u8]) -> Option<u8> {
-    match name.strip_suffix(b"v6").unwrap_or(name) {
-        b"TCP" | b"MPTCP" => Some(6),
-        b"UDP" => Some(17),
-        b"UDP-Lite" | b"UDPLITE" => Some(136),
-        b"PING" if name == b"PING" => Some(1),
-        b"PING" => Some(58),
-        b"SCTP" => Some(132),
-        b"DCCP" => Some(33),
-        _ => None,
-    }
-}
-
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -183,12 +185,6 @@ const GATE_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn protocols_have_the_numbers_that_packets_carry() {
-        let names = [&b"TCP"[..], b"TCPv6", b"UDPv6", b"PING", b"PINGv6", b"RAW"];
-        assert_eq!(names.map(protocol_number), [Some(6), Some(6), Some(17), Some(1), Some(58), None]);
-    }
 
     #[test]
     fn addresses_are_read_by_their_family() {

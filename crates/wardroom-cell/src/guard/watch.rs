@@ -57,15 +57,15 @@ fn start(listener: &Arc<Listener>, desk: &Arc<Desk>, alive: OwnedFd) -> Result<A
 }
 
 /// Answers calls until no process is left under the filter, or the desk is closed.
-fn answer_calls(listener: &Listener, desk: &Desk) -> Result<(), GuardError> {
+fn answer_calls(listener: &Arc<Listener>, desk: &Desk) -> Result<(), GuardError> {
+    let waiting = Arc::new(());
     loop {
         match listener.receive()? {
-            Some(call) => {
-                let served = desk.with(|guard| guard.serve(&call))?;
-                if served.is_none() {
-                    return Ok(());
-                }
-            }
+            Some(call) => match desk.with(|guard| guard.serve(&call))? {
+                Some(None) => {}
+                Some(Some(errand)) => errand.run(listener, &waiting)?,
+                None => return Ok(()),
+            },
             None if listener.is_over()? => return Ok(()),
             None => {}
         }

@@ -21,15 +21,15 @@ pub(crate) const CASES: &[Case] = &[
     ("the_guard_ends_with_its_cell", ends),
 ];
 
-struct Guarded {
-    cell: Cell,
-    handoff: Arc<Handoff>,
+pub(crate) struct Guarded {
+    pub(crate) cell: Cell,
+    pub(crate) handoff: Arc<Handoff>,
     thread: JoinHandle<Result<GuardEnd, GuardError>>,
     /// Closing it stops the guard.
     _stop: OwnedFd,
 }
 
-fn guarded(world: &World) -> Guarded {
+pub(crate) fn guarded(world: &World) -> Guarded {
     let plan = world.plan();
     let mut cell = build(&plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
     let handoff = Arc::new(Handoff::in_memory());

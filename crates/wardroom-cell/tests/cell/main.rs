@@ -11,10 +11,11 @@ mod guarded;
 mod harness;
 mod hostile;
 mod living;
+mod sockets;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [building::CASES, living::CASES, hostile::CASES, guarded::CASES].concat();
+    let cases = [building::CASES, living::CASES, hostile::CASES, guarded::CASES, sockets::CASES].concat();
     harness::run(&cases)
 }

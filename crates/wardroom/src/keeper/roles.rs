@@ -10,6 +10,7 @@ use anyhow::Context;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use wardroom_kernel::caps;
 
 /// The running binary, whatever its file is called now.
 const OURSELVES: &str = "/proc/self/exe";
@@ -47,7 +48,8 @@ pub(crate) fn run_apart(base: &Path, agent: &str) -> std::io::Result<ExitStatus>
 /// What stands for an id where a role keeps the one it has.
 const SAME_ID: &str = "-";
 
-/// Takes the id that a role was started with, for good: as uid, as gid, and no other group.
+/// Takes the id that a role was started with, for good: as uid, as gid, and no other group, with no capability left nor a way to
+/// one, which the kernel is asked. A role that keeps its id (user mode) has none to begin with.
 pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
     if id == SAME_ID {
         return Ok(());
@@ -59,9 +61,16 @@ pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
     // A process that holds secrets locks its memory, and only root may say how much that is. One that could not be given
     // all locks what it must, and says so.
     let_go(setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }));
+    caps::empty_bounding_set().context("the bounding set")?;
     set_thread_groups(&[]).context("the groups")?;
     set_thread_res_gid(gid, gid, gid).context("the group")?;
     set_thread_res_uid(uid, uid, uid).context("the user")?;
+    caps::drop_all().context("the capabilities")?;
+    let status = std::fs::read_to_string("/proc/self/status").context("asking what is left")?;
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        let left = caps::status_line(&status, set).unwrap_or("unknown");
+        anyhow::ensure!(left == "0000000000000000", "{set} is {left} after all capabilities were given up");
+    }
     Ok(())
 }
 

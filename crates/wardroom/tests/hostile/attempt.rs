@@ -63,6 +63,8 @@ impl Machine {
             ("{marker}", self.marker.clone()),
             ("{outside_pid}", self.outside.0.id().to_string()),
             ("{driver_pid}", std::process::id().to_string()),
+            ("{workspace}", place.workspace.display().to_string()),
+            ("{shared}", place.shared.display().to_string()),
             ("{scratch}", place.control.display().to_string()),
             ("{tcp4_host}", tcp4.ip().to_string()),
             ("{tcp4_port}", tcp4.port().to_string()),

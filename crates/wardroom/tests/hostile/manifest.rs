@@ -29,6 +29,9 @@ pub(crate) struct Program {
     /// Whether the agent has a credential, with a host to which it is bound and one to which it is not.
     #[serde(default)]
     pub(crate) credential: bool,
+    /// Whether services of the host's have Unix sockets in the workspace and in a read-only directory.
+    #[serde(default)]
+    pub(crate) sockets: bool,
     /// Where the control runs.
     pub(crate) control: Control,
     /// Arguments of the control, where they differ.

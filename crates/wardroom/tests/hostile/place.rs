@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::hostile::manifest::Program;
-use crate::hostile::services::Services;
+use crate::hostile::services::{Services, sockets};
 
 /// The directories of one attempt, gone when it is over.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) secret: PathBuf,
     /// The agent's workspace, as the host sees it.
     pub(crate) workspace: PathBuf,
+    /// A directory that the agent may read.
+    pub(crate) shared: PathBuf,
     /// Where the control runs.
     pub(crate) control: PathBuf,
     /// The agent's name.
@@ -39,14 +41,19 @@ impl Place {
             home: at("home"),
             secret: at("home/.ssh/id_ed25519"),
             workspace: at("workspace"),
+            shared: at("shared"),
             control: at("control"),
             agent: program.id.to_ascii_lowercase().replace(['.', '_'], "-"),
             key: program.credential.then(|| at("home/.key-of-a-provider")),
             _top: top,
         };
-        for directory in
-            [&place.base.join("agents"), &place.home.join(".ssh"), &place.workspace, &place.control]
-        {
+        for directory in [
+            &place.base.join("agents"),
+            &place.home.join(".ssh"),
+            &place.workspace,
+            &place.shared,
+            &place.control,
+        ] {
             fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         }
         fs::write(&place.secret, "the operator's key\n")?;
@@ -56,18 +63,23 @@ impl Place {
         let name = executable.file_name().context("a program without a name")?;
         fs::copy(executable, place.workspace.join(name))?;
         fs::copy(executable, place.control.join(name))?;
+        if program.sockets {
+            for directory in [&place.workspace, &place.shared] {
+                sockets(directory)?;
+            }
+        }
         place.write_policy(Some(services))?;
         Ok(place)
     }
 
     /// Writes the policy: one permitted host, pinned to a service here, or none.
     pub(crate) fn write_policy(&self, permitted: Option<&Services>) -> Result<()> {
-        let Self { agent, workspace, .. } = self;
-        let workspace = workspace.display();
+        let Self { agent, workspace, shared, .. } = self;
+        let (workspace, shared) = (workspace.display(), shared.display());
         let mut policy = format!(
             "[agent]\nname = \"{agent}\"\nowner = \"tests@example.com\"\ncommand = [\"/bin/true\"]\n\n\
              [isolation]\nkind = \"cell\"\nmemory = \"768 MiB\"\ntasks = 200\nlimits = \"rlimits-only\"\n\n\
-             [files]\nworkspace = \"{workspace}\"\naudit_reads = \"sensitive\"\n"
+             [files]\nworkspace = \"{workspace}\"\nread_only = [\"{shared}\"]\naudit_reads = \"sensitive\"\n"
         );
         if let Some(services) = permitted {
             let address = services.tcp4;

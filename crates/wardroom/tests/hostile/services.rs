@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 
 use crate::https;
 
@@ -148,4 +149,31 @@ fn unix(listener: UnixListener) {
             drop(stream.write_all(ANSWER)); // the other side may be gone
         }
     });
+}
+
+/// Services with Unix sockets of every type in a directory, which anyone may connect to: `host.stream` and `host.packet` greet,
+/// `host.datagram` takes what comes.
+pub(crate) fn sockets(directory: &Path) -> Result<()> {
+    let (stream, packet, datagram) = (SocketType::STREAM, SocketType::SEQPACKET, SocketType::DGRAM);
+    for (name, kind) in [("stream", stream), ("packet", packet), ("datagram", datagram)] {
+        let path = directory.join(format!("host.{name}"));
+        let socket = rustix::net::socket(AddressFamily::UNIX, kind, None)?;
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path)?)?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+        if kind != datagram {
+            rustix::net::listen(&socket, 4096)?;
+        }
+        thread::spawn(move || -> rustix::io::Result<()> {
+            loop {
+                if kind == datagram {
+                    rustix::net::recv(&socket, &mut [0_u8; 64], RecvFlags::empty())?;
+                } else {
+                    let visitor = rustix::net::accept(&socket)?;
+                    // The other side may be gone.
+                    let _gone = rustix::net::send(&visitor, ANSWER, SendFlags::NOSIGNAL);
+                }
+            }
+        });
+    }
+    Ok(())
 }
