@@ -97,6 +97,7 @@ fn the_helpers_have_a_filter_no_privilege_and_no_way_to_one() {
     let first = waiting(&stage, WAIT);
     let system = rustix::process::geteuid().is_root();
     for role in ["scribe", "gate"] {
+        until(role, || helper(&first, role).is_some());
         let pid = helper(&first, role).unwrap();
         let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         until(role, || status().contains("Seccomp:\t2"));
@@ -150,9 +151,11 @@ fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = service.local_addr().unwrap();
     stage.agent("scout", &format!("[[network.allow]]\nhost = \"service.test\"\nports = [8080]\nprotocol = \"tcp\"\naddress = \"{address}\"\n"));
-    let script =
-        "until [ -e /workspace/go ]; do sleep 0.02; done; exec 3<>/dev/tcp/service.test/8080; cat <&3";
+    // An answer to its question: the gate serves.
+    let script = "getent hosts service.test > /workspace/answer; echo > /workspace/asked; \
+                  until [ -e /workspace/go ]; do sleep 0.02; done; exec 3<>/dev/tcp/service.test/8080; cat <&3";
     let first = waiting(&stage, &format!("exec bash -c '{script}'"));
+    until("an answer", || stage.workspace().join("asked").exists());
     assert!(kill(helper(&first, "gate").unwrap(), "-KILL"));
     until("another gate", || log(&stage, &["--kind", "supervision"]).contains("gate"));
     go(&stage);
@@ -169,6 +172,7 @@ fn a_killed_keeper_takes_the_cell_along_and_the_ledger_stays_whole() {
     stage.agent("scout", "");
     let mut first = waiting(&stage, "while :; do : > /workspace/x; done");
     until("the first write", || stage.workspace().join("x").exists());
+    until("a gate", || helper(&first, "gate").is_some());
     let helpers: Vec<u32> = ["scribe", "gate"].iter().filter_map(|role| helper(&first, role)).collect();
     assert_eq!(helpers.len(), 2);
     first.kill().unwrap();

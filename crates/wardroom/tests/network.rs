@@ -30,7 +30,8 @@ fn a_frozen_gate_or_scribe_is_noticed_and_replaced_on_record() {
     for role in ["gate", "scribe"] {
         let stage = Stage::new();
         stage.agent("scout", "");
-        let line = "echo up > up; until [ -e go ]; do sleep 0.02; done; getent hosts nowhere.test; : > after";
+        // An answer, though a refusal: the gate serves.
+        let line = "getent hosts first.test; echo up > up; until [ -e go ]; do sleep 0.02; done; getent hosts nowhere.test; : > after";
         let first = stage.start("scout", line);
         until("the start", || stage.workspace().join("up").exists());
         let frozen = helper(&first, role).unwrap();
@@ -67,8 +68,7 @@ fn the_last_refused_packet_of_a_run_is_on_record_with_its_program() {
 fn a_policy_that_a_frozen_gate_does_not_take_is_in_force_with_the_next_one() {
     let stage = Stage::new();
     stage.agent("scout", "");
-    let line =
-        "echo up > up; until [ -e go ]; do sleep 0.02; done; getent hosts late.test > found; : > after";
+    let line = "getent hosts first.test; echo up > up; until [ -e go ]; do sleep 0.02; done; getent hosts late.test > found; : > after";
     let first = stage.start("scout", line);
     until("the start", || stage.workspace().join("up").exists());
     let frozen = helper(&first, "gate").unwrap();

@@ -152,7 +152,8 @@ impl Run<'_> {
         sources.extend(self.operators.conversations().map(|(id, line)| (Source::Conversation(id), line)));
         let mut set: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-        let deadlines = [self.stopping, self.trouble, crew.gate.due(), crew.gate.starting()].into_iter().flatten();
+        let deadlines =
+            [self.stopping, self.trouble, crew.gate.due(), crew.gate.starting()].into_iter().flatten();
         let next =
             deadlines.chain(self.heartbeats.next()).map(|deadline| deadline.left().unwrap_or_default()).min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
