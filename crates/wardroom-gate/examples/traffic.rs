@@ -3,7 +3,8 @@
 //!
 //! `traffic serve CA-FILE NAME...` writes its certificate authority, says its TLS port and its plain port, and serves until its
 //! standard input ends. `traffic load KIND COUNT PARALLEL NAME ADDRESS CA-FILE` says `ready`, waits for a line, works, and says
-//! its number; it keeps its connections until its standard input ends.
+//! its number; it keeps its connections until its standard input ends. An ADDRESS of two parts, `PROXY/HOST:PORT`, is asked
+//! of the proxy with `CONNECT`.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,7 +26,7 @@ use rustls::client::Resumption;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_rustls::client::TlsStream;
@@ -140,6 +141,8 @@ struct Target {
     name: ServerName<'static>,
     host: String,
     address: SocketAddr,
+    /// What the proxy at this address is asked for.
+    behind: Option<String>,
     connector: TlsConnector,
 }
 
@@ -155,17 +158,30 @@ impl Target {
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         // Every handshake is a whole one.
         config.resumption = Resumption::disabled();
+        let (address, behind) = match address.split_once('/') {
+            Some((proxy, behind)) => (proxy, Some(behind.to_owned())),
+            None => (address, None),
+        };
         Self {
             name: ServerName::try_from(name.to_owned()).unwrap(),
-            host: name.to_owned(),
+            // A proxy goes where the request says.
+            host: behind.clone().unwrap_or_else(|| name.to_owned()),
             address: address.to_socket_addrs().unwrap().next().unwrap(),
+            behind,
             connector: TlsConnector::from(Arc::new(config)),
         }
     }
 
     async fn connect(&self) -> Tls {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        if let Some(behind) = &self.behind {
+            stream
+                .write_all(format!("CONNECT {behind} HTTP/1.1\r\nhost: {behind}\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
+            until(&mut stream, &mut Vec::with_capacity(512), b"\r\n\r\n").await;
+        }
         self.connector.connect(self.name.clone(), stream).await.unwrap()
     }
 
@@ -191,9 +207,9 @@ impl Target {
     }
 }
 
-async fn until(tls: &mut Tls, answer: &mut Vec<u8>, end: &[u8]) {
+async fn until(stream: &mut (impl AsyncRead + Unpin), answer: &mut Vec<u8>, end: &[u8]) {
     while !answer.windows(end.len()).any(|part| part == end) {
-        let read = tls.read_buf(answer).await.unwrap();
+        let read = stream.read_buf(answer).await.unwrap();
         assert!(read > 0, "closed after {}", String::from_utf8_lossy(answer));
     }
 }

@@ -95,6 +95,10 @@ fn interleave(addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
 
 /// The first of these addresses to answer, each tried a little after the one before (RFC 8305, 5).
 async fn race(targets: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    if let [only] = *targets {
+        // Nothing to race with, and so no task and no timer.
+        return TcpStream::connect(only).await;
+    }
     let mut left = targets.into_iter();
     let mut running = JoinSet::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);

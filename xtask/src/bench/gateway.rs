@@ -113,12 +113,15 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Our lane and the direct one, and mitmproxy's where it does the same.
+    /// Our lane and the direct one, and those of mitmproxy and squid where they do the same.
     fn sides(&self, lane: Lane, direct: Lane, work: Work) -> Result<Vec<(String, f64)>> {
         let number = |lane| move || self.server.number(self.place, lane, work);
         let mut sides = vec![Side::new("wardroom", number(lane)), Side::new("direct", number(direct))];
         if self.server.has_mitmproxy() && matches!(lane, Lane::Inspected) {
             sides.push(Side::new("mitmproxy", number(Lane::Mitmproxy)));
+        }
+        if self.server.has_squid() && matches!(lane, Lane::Inspected) {
+            sides.push(Side::new("squid", number(Lane::Squid)));
         }
         interleaved(ROUNDS, sides)
     }

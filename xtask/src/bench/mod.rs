@@ -12,6 +12,7 @@ mod place;
 mod projects;
 mod resident;
 mod row;
+mod squid;
 mod start;
 mod table;
 mod traffic;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::bench::place::Place;
+use crate::bench::squid::Squid;
 use crate::say::say;
 use crate::spawn;
 
@@ -35,6 +36,8 @@ pub(crate) enum Lane {
     Plain,
     /// Through mitmproxy, which opens TLS as well.
     Mitmproxy,
+    /// Through squid, which is asked with `CONNECT`, and opens TLS as well.
+    Squid,
 }
 
 /// A kind of load, how often, and over how many connections at once.
@@ -48,6 +51,7 @@ pub(crate) struct Server {
     plain: u16,
     authority: PathBuf,
     mitmproxy: Option<Mitmproxy>,
+    squid: Option<Squid>,
 }
 
 /// A process that is spoken to line by line, and ends when it is dropped.
@@ -81,7 +85,8 @@ impl Server {
         let (tls, plain) = (tls.parse()?, plain.parse()?);
         place.permit_more(&rules(tls, plain, &fs::read_to_string(&authority)?))?;
         let mitmproxy = Mitmproxy::start(place, tls, &authority)?;
-        let mut server = Self { process, tls, plain, authority, mitmproxy };
+        let squid = Squid::start(DIRECT, &authority)?;
+        let mut server = Self { process, tls, plain, authority, mitmproxy, squid };
         // A peer that does not work here would be measured as nothing.
         if server.has_mitmproxy()
             && let Err(error) = server.number(place, Lane::Mitmproxy, ("round-trips", 1, 1))
@@ -89,12 +94,23 @@ impl Server {
             say!("mitmproxy is left out, because it does not run here: {error:#}");
             server.mitmproxy = None;
         }
+        if server.has_squid()
+            && let Err(error) = server.number(place, Lane::Squid, ("round-trips", 1, 1))
+        {
+            say!("squid is left out, because it does not run here: {error:#}");
+            server.squid = None;
+        }
         Ok(server)
     }
 
     /// Whether mitmproxy is here to be compared with.
     pub(crate) fn has_mitmproxy(&self) -> bool {
         self.mitmproxy.is_some()
+    }
+
+    /// Whether squid is.
+    pub(crate) fn has_squid(&self) -> bool {
+        self.squid.is_some()
     }
 
     /// Starts a client on its lane; it has connected where its kind of load begins with open connections.
@@ -116,16 +132,21 @@ impl Server {
             command.args([name, address, ca]);
             Ok(command)
         };
-        let command = match (lane, &self.mitmproxy) {
-            (Lane::Direct, _) => outside(DIRECT, &loopback(self.tls), &authority)?,
-            (Lane::PlainDirect, _) => outside(DIRECT, &loopback(self.plain), &authority)?,
-            (Lane::Passed, _) => inside(PASSED, 443, "ca.pem"),
-            (Lane::Plain, _) => inside(PLAIN, 80, "ca.pem"),
-            (Lane::Inspected, _) => inside(INSPECTED, 443, "/etc/ssl/wardroom/authority.pem"),
-            (Lane::Mitmproxy, Some(proxy)) => {
+        let command = match lane {
+            Lane::Direct => outside(DIRECT, &loopback(self.tls), &authority)?,
+            Lane::PlainDirect => outside(DIRECT, &loopback(self.plain), &authority)?,
+            Lane::Passed => inside(PASSED, 443, "ca.pem"),
+            Lane::Plain => inside(PLAIN, 80, "ca.pem"),
+            Lane::Inspected => inside(INSPECTED, 443, "/etc/ssl/wardroom/authority.pem"),
+            Lane::Mitmproxy => {
+                let proxy = self.mitmproxy.as_ref().context("mitmproxy is not installed")?;
                 outside(DIRECT, &loopback(proxy.port), &proxy.authority.to_string_lossy())?
             }
-            (Lane::Mitmproxy, None) => bail!("mitmproxy is not installed"),
+            Lane::Squid => {
+                let proxy = self.squid.as_ref().context("squid is not installed")?;
+                let through = format!("{}/{DIRECT}:{}", loopback(Squid::PORT), self.tls);
+                outside(DIRECT, &through, &proxy.authority().to_string_lossy())?
+            }
         };
         let mut talker = Talker::start(command)?;
         match talker.hear()?.as_str() {

@@ -172,14 +172,17 @@ impl Reservation {
         if std::mem::replace(&mut self.settled, true) {
             return None;
         }
-        let used = self.model.as_ref().and_then(|model| model.used(complete));
-        let price = used.as_ref().and_then(|used| self.shared.prices.of(&used.model));
+        let Some(Used { model, tokens, assumed }) =
+            self.model.as_ref().and_then(|model| model.used(complete))
+        else {
+            self.release(Amount { bytes: self.bytes, ..Amount::default() });
+            return None;
+        };
+        let price = self.shared.prices.of(&model);
         let vendor = self.model.as_ref().and_then(|model| model.shape.vendor);
         let rate = price.unwrap_or_else(|| self.shared.prices.worst(vendor));
-        let tokens = used.as_ref().map(|used| used.tokens).unwrap_or_default();
         let micro_usd = rate.cost(&tokens);
         self.release(Amount { bytes: self.bytes, tokens: tokens.total(), micro_usd });
-        let Used { model, tokens, assumed } = used?;
         let Tokens { input, output, cached, written, written_long } = tokens;
         let limited =
             self.account.as_ref().is_some_and(|(name, ..)| self.shared.caps(name).micro_usd.is_some());
