@@ -204,6 +204,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -275,6 +276,31 @@ fn n13_frames_that_are_only_meant_to_exhaust_end_the_connection() {
         let mut sender = connect(&bench).await;
         assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/v1/after")).await.0.as_u16(), 200);
     });
+}
+
+#[test]
+#[ignore = "it waits for as long as an idle connection may"]
+fn an_idle_connection_is_told_and_then_closed_pings_or_not() {
+    let web = Web::hello();
+    let Some(bench) = web.bench("idle", RULE) else { return };
+    let mut tls = web::open(&bench, &[b"h2"]);
+    tls.sock.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head(&[]));
+    tls.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &ask].concat()).unwrap();
+    let (begun, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+    loop {
+        assert!(begun.elapsed() < Duration::from_secs(150), "still open");
+        drop(tls.write_all(&frame(PING, 0, 0, &[0; 8])).and_then(|()| tls.flush()));
+        match tls.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => said.extend_from_slice(&buffer[..length]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let goaway = [GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
+    assert!(said.windows(goaway.len()).any(|part| part == goaway), "{said:?}");
 }
 
 #[test]

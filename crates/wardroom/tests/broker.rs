@@ -249,10 +249,11 @@ fn s5a_a_locked_store_gives_nothing_until_it_is_unlocked_and_a_bad_value_is_refu
 #[test]
 fn a_value_is_tried_where_and_as_the_policy_sends_it() {
     use base64::Engine;
+    type Sent = fn(&str) -> String;
     let Some(keyed) = Keyed::new("tried") else { return };
     let policy = fs::read_to_string(keyed.stage.policy_file("scout")).unwrap();
     let header = "header = \"x-api-key\"";
-    let kinds: [(&str, fn(&str) -> String); 3] = [
+    let kinds: [(&str, Sent); 3] = [
         (header, ToOwned::to_owned),
         ("kind = \"bearer\"", |key| format!("Bearer {key}")),
         ("kind = \"basic\"\nuser = \"me\"", |key| {
