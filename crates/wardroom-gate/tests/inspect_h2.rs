@@ -294,14 +294,14 @@ fn n13_floods_and_stalls_take_bounded_memory_and_leave_the_gate_to_others() {
         answer
     });
     let Some(bench) = web.bench("n13", RULE) else { return };
-    let ask = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(&[]));
+    let get = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(&[]));
     let settings: Vec<_> = (0..50_000).map(|_| frame(SETTINGS, 0, 0, &[])).collect();
     let pings: Vec<_> = (0..50_000).map(|_| frame(PING, 0, 0, &[0; 8])).collect();
     let open = frame(HEADERS, END_HEADERS, 1, &head(&[]));
     let empty: Vec<_> = std::iter::once(open).chain((0..50_000).map(|_| frame(DATA, 0, 1, &[]))).collect();
     // A window of nothing (SETTINGS_INITIAL_WINDOW_SIZE): a hundred answers of a megabyte that nobody takes.
     let closed = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
-    let stalled: Vec<_> = std::iter::once(closed).chain((0..100).map(|n| ask(n * 2 + 1))).collect();
+    let stalled: Vec<_> = std::iter::once(closed).chain((0..100).map(|n| get(n * 2 + 1))).collect();
     let before = resident();
     for (case, frames) in
         [("settings", settings), ("pings", pings), ("empty data", empty), ("no window", stalled)]
