@@ -53,17 +53,19 @@ pub fn known(credential: &Credential) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.host == credential.host.as_str())
 }
 
-/// Tries a value at its host, by `path` or by what is known of the host.
+/// Tries a value at a port of its host, by `path` or by what is known of the host.
 ///
 /// # Errors
 /// When the host cannot be asked.
 pub fn probe(
     web: &Web,
+    port: u16,
     credential: &Credential,
     material: &Material,
     path: Option<&str>,
 ) -> Result<Tried, FetchError> {
-    probe_at(web, &format!("https://{}", credential.host), credential, (material, path))
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    probe_at(web, &format!("https://{}{port}", credential.host), credential, (material, path))
 }
 
 fn probe_at(

@@ -4,13 +4,17 @@
 //! What a server says beyond its status and an error's code is in no message: it may repeat what it was sent.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use ureq::http::Request;
+use ureq::config::Config;
+use ureq::http::{Request, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, RequestExt};
 use wardroom_model::Secret;
 use zeroize::Zeroizing;
@@ -78,8 +82,7 @@ impl Web {
     /// With the authorities that the host trusts.
     #[must_use]
     pub fn with_host_authorities() -> Self {
-        let found = rustls_native_certs::load_native_certs().certs;
-        Self::trusting(found.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
+        Self::trusting(hosts(), None)
     }
 
     /// With the authorities in a PEM file and no others.
@@ -88,17 +91,23 @@ impl Web {
     /// When there are none in it.
     pub fn with_authorities_of(file: &str) -> Result<Self, WebError> {
         let none = || WebError::Authority { file: file.to_owned() };
-        let pem = fs::read(file).map_err(|_cause| none())?;
-        let certificates: Vec<_> = parse_pem(&pem)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                Ok(_) | Err(_) => None,
-            })
-            .collect();
-        if certificates.is_empty() { Err(none()) } else { Ok(Self::trusting(certificates)) }
+        let authorities = certificates(&fs::read(file).map_err(|_cause| none())?);
+        if authorities.is_empty() { Err(none()) } else { Ok(Self::trusting(authorities, None)) }
     }
 
-    fn trusting(authorities: Vec<Certificate<'static>>) -> Self {
+    /// As a rule of the policy's reaches its host: at its `address`, vouched for by its `ca` (PEM), each where it names one.
+    ///
+    /// # Errors
+    /// When there is nothing in its `ca`.
+    pub fn as_ruled(address: Option<SocketAddr>, ca: Option<&str>) -> Result<Self, WebError> {
+        let authorities = ca.map_or_else(hosts, |pem| certificates(pem.as_bytes()));
+        if ca.is_some() && authorities.is_empty() {
+            return Err(WebError::Authority { file: "the rule's `ca`".to_owned() });
+        }
+        Ok(Self::trusting(authorities, address))
+    }
+
+    fn trusting(authorities: Vec<Certificate<'static>>, address: Option<SocketAddr>) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::Specific(Arc::new(authorities)))
@@ -115,7 +124,8 @@ impl Web {
             .max_idle_connections(0)
             .user_agent("wardroom")
             .build();
-        Self { agent: config.new_agent() }
+        let resolver = Pinned { address, else_asked: DefaultResolver::default() };
+        Self { agent: Agent::with_parts(config, DefaultConnector::default(), resolver) }
     }
 
     /// Asks, and reads a JSON answer.
@@ -161,6 +171,41 @@ impl Web {
     }
 }
 
+/// The authorities that the host trusts.
+fn hosts() -> Vec<Certificate<'static>> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+}
+
+fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        Ok(_) | Err(_) => None,
+    };
+    parse_pem(pem).filter_map(certificate).collect()
+}
+
+/// Leads to one address, where there is one, whatever the name.
+#[derive(Debug)]
+struct Pinned {
+    address: Option<SocketAddr>,
+    else_asked: DefaultResolver,
+}
+
+impl Resolver for Pinned {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let Some(address) = self.address else { return self.else_asked.resolve(uri, config, timeout) };
+        let mut found = self.empty();
+        found.push(address);
+        Ok(found)
+    }
+}
+
 fn bounded(body: &mut Body) -> Result<Zeroizing<Vec<u8>>, ureq::Error> {
     Ok(Zeroizing::new(body.with_config().limit(LONGEST).read_to_vec()?))
 }
@@ -168,7 +213,7 @@ fn bounded(body: &mut Body) -> Result<Zeroizing<Vec<u8>>, ureq::Error> {
 /// The host of an address that may be asked.
 fn checked(url: &str) -> Result<String, WebError> {
     let refused = || WebError::Address(url.to_owned());
-    let uri: ureq::http::Uri = url.parse().map_err(|_cause| refused())?;
+    let uri: Uri = url.parse().map_err(|_cause| refused())?;
     let host = uri.host().ok_or_else(refused)?;
     let here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match uri.scheme_str() {

@@ -200,10 +200,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -275,6 +277,76 @@ fn n13_frames_that_are_only_meant_to_exhaust_end_the_connection() {
         let mut sender = connect(&bench).await;
         assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/v1/after")).await.0.as_u16(), 200);
     });
+}
+
+/// The resident memory of this process, in which the gate is a thread.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn n13_floods_and_stalls_take_bounded_memory_and_leave_the_gate_to_others() {
+    let web = Web::answering(|_| {
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n".to_vec();
+        answer.resize(answer.len() + (1 << 20), b'x');
+        answer
+    });
+    let Some(bench) = web.bench("n13", RULE) else { return };
+    let get = |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(&[]));
+    let settings: Vec<_> = (0..50_000).map(|_| frame(SETTINGS, 0, 0, &[])).collect();
+    let pings: Vec<_> = (0..50_000).map(|_| frame(PING, 0, 0, &[0; 8])).collect();
+    let open = frame(HEADERS, END_HEADERS, 1, &head(&[]));
+    let empty: Vec<_> = std::iter::once(open).chain((0..50_000).map(|_| frame(DATA, 0, 1, &[]))).collect();
+    // A window of nothing (SETTINGS_INITIAL_WINDOW_SIZE): a hundred answers of a megabyte that nobody takes.
+    let closed = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let stalled: Vec<_> = std::iter::once(closed).chain((0..100).map(|n| get(n * 2 + 1))).collect();
+    let before = resident();
+    for (case, frames) in
+        [("settings", settings), ("pings", pings), ("empty data", empty), ("no window", stalled)]
+    {
+        let mut tls = web::open(&bench, &[b"h2"]);
+        tls.sock.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+        // Nothing is read meanwhile. Whether the gate ends it or only stops reading, this comes to an end.
+        let start = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        drop(tls.write_all(&start).and_then(|()| frames.iter().try_for_each(|frame| tls.write_all(frame))));
+        drop(tls.flush());
+        std::thread::sleep(Duration::from_millis(300));
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 64 << 20, "{case}: {grown} bytes");
+        block_on(async {
+            let mut sender = connect(&bench).await;
+            // Something that the gate answers by itself.
+            let (status, _) = ask(&mut sender, "GET", &format!("https://{HOST}/admin")).await;
+            assert_eq!(status.as_u16(), 403, "{case}");
+        });
+    }
+}
+
+#[test]
+#[ignore = "it waits for as long as an idle connection may"]
+fn an_idle_connection_is_told_and_then_closed_pings_or_not() {
+    let web = Web::hello();
+    let Some(bench) = web.bench("idle", RULE) else { return };
+    let mut tls = web::open(&bench, &[b"h2"]);
+    tls.sock.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head(&[]));
+    tls.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[]), &ask].concat()).unwrap();
+    let (begun, mut said, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+    loop {
+        assert!(begun.elapsed() < Duration::from_secs(150), "still open");
+        drop(tls.write_all(&frame(PING, 0, 0, &[0; 8])).and_then(|()| tls.flush()));
+        match tls.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => said.extend_from_slice(&buffer[..length]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let goaway = [GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff];
+    assert!(said.windows(goaway.len()).any(|part| part == goaway), "{said:?}");
 }
 
 #[test]

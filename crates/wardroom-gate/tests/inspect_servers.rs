@@ -259,6 +259,58 @@ fn a_kept_connection_that_the_server_closed_is_replaced() {
     }
 }
 
+/// A server that answers the first request of each connection, and closes without a word at the next. Over `limit` connections
+/// it answers none at all.
+fn closing_at_the_second(limit: usize) -> Web {
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    Web::each(&[b"http/1.1"], move |mut tls, say| {
+        let nth = connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        for kept in [false, true] {
+            let Some(head) = web::read_head(&mut tls) else { return };
+            drop(say.send(head));
+            if kept || nth >= limit {
+                return;
+            }
+            drop(
+                tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                    .and_then(|()| tls.flush()),
+            );
+        }
+    })
+}
+
+#[test]
+fn a_kept_connection_that_closes_in_the_moment_of_a_request_is_tried_once_more() {
+    let web = closing_at_the_second(usize::MAX);
+    let Some(mut bench) = web.bench("again", "methods = [\"GET\", \"POST\"]") else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    for n in 0..4 {
+        let (head, body) = web::exchange(&mut tls, &get(&format!("/v1/{n}")));
+        assert!(head.starts_with("HTTP/1.1 200 ") && body == "hello", "{n}: {head}");
+    }
+    assert_eq!(web.heads.try_iter().count(), 4 + 3, "every request but the first was sent twice");
+    for n in 0..4 {
+        ended(&mut bench, &format!("/v1/{n}"));
+    }
+    let records = bench.record().iter().filter(|event| matches!(event, wardroom_model::Event::Request(_)));
+    assert_eq!(records.count(), 2 * 4, "one decision and one end each");
+    // What may not be done twice is not.
+    let post = format!("POST /v1/post HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi");
+    let (head, _) = web::exchange(&mut tls, &post);
+    assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+    assert_eq!(web.heads.try_iter().count(), 1);
+}
+
+#[test]
+fn a_server_that_closes_every_connection_is_tried_no_more_than_twice() {
+    let web = closing_at_the_second(1);
+    let Some(bench) = web.bench("twice", RULE) else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    assert!(web::exchange(&mut tls, &get("/v1/0")).0.starts_with("HTTP/1.1 200 "));
+    assert!(web::exchange(&mut tls, &get("/v1/1")).0.starts_with("HTTP/1.1 502 "));
+    assert_eq!(web.heads.try_iter().count(), 1 + 2);
+}
+
 #[test]
 fn what_a_program_does_not_read_waits_at_the_server() {
     // Back-pressure: as much is offered as is taken, and a program that reads nothing lets only buffers fill.

@@ -245,3 +245,53 @@ fn s5a_a_locked_store_gives_nothing_until_it_is_unlocked_and_a_bad_value_is_refu
     until("the value is used", || keyed.seen() == "key-1");
     keyed.stop(agent);
 }
+
+#[test]
+fn a_value_is_tried_where_and_as_the_policy_sends_it() {
+    use base64::Engine;
+    type Sent = fn(&str) -> String;
+    let Some(keyed) = Keyed::new("tried") else { return };
+    let policy = fs::read_to_string(keyed.stage.policy_file("scout")).unwrap();
+    let header = "header = \"x-api-key\"";
+    let kinds: [(&str, Sent); 3] = [
+        (header, ToOwned::to_owned),
+        ("kind = \"bearer\"", |key| format!("Bearer {key}")),
+        ("kind = \"basic\"\nuser = \"me\"", |key| {
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("me:{key}")))
+        }),
+    ];
+    let test = || keyed.stage.call(&["credential", "test", "scout", "keyed", "--path", "/key"]);
+    let rotate = |value| {
+        let words = ["credential", "rotate", "scout", "keyed", "--from-fd", "3", "--path", "/key"];
+        keyed.with_passphrase(&words, value)
+    };
+    for (kind, sent) in &kinds {
+        fs::write(keyed.stage.policy_file("scout"), policy.replace(header, kind)).unwrap();
+        keyed.set("sk-one");
+        keyed.takes(&[&sent("sk-one")]);
+        let good = test();
+        assert!(good.code == 0 && good.out.contains("takes it"), "{kind}: {good:?}");
+        let wrong = rotate("sk-two");
+        assert!(wrong.code != 0 && wrong.err.contains("refuses it (401)"), "{kind}: {wrong:?}");
+        assert_eq!(keyed.seen(), sent("sk-two"), "{kind}");
+        assert_eq!(test().code, 0, "{kind}: the old one is still in its place");
+        keyed.takes(&[&sent("sk-two")]);
+        let stale = test();
+        assert!(stale.code != 0 && stale.err.contains("refuses it (401)"), "{kind}: {stale:?}");
+        assert_eq!(rotate("sk-two").code, 0, "{kind}");
+        assert_eq!(test().code, 0, "{kind}");
+    }
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = policy.lines().find(|line| line.starts_with("address")).unwrap();
+    let nowhere = policy.replace(address, &format!("address = \"{closed}\""));
+    let stranger = https::start(HOST, keyed.site.clone());
+    let elsewhere = policy.replace(address, &format!("address = \"{}\"", stranger.address));
+    for (case, policy) in [("unreachable", nowhere), ("not the one", elsewhere)] {
+        fs::write(keyed.stage.policy_file("scout"), policy).unwrap();
+        for said in [test(), rotate("sk-three")] {
+            assert!(said.code != 0 && said.err.contains("cannot be asked"), "{case}: {said:?}");
+            assert!(!format!("{said:?}").contains("sk-"), "{case}: {said:?}");
+        }
+    }
+    assert!(stranger.seen.lock().unwrap().is_empty());
+}

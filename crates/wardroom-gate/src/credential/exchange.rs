@@ -216,7 +216,13 @@ impl Exchange {
 
     /// Headers or trailers of the answer, masked in place.
     pub(crate) fn trailed(&mut self, headers: &mut HeaderMap) {
-        let mut place = None;
+        // A name cannot be masked: another could mean something.
+        let telling: Vec<_> =
+            headers.keys().filter(|name| self.mask.is_in_name(name.as_str())).cloned().collect();
+        let mut place = (!telling.is_empty()).then(|| "header name".to_owned());
+        for name in telling {
+            headers.remove(name);
+        }
         for (name, value) in headers.iter_mut() {
             if let Some(masked) = self.mask.whole(value.as_bytes()) {
                 // A mask is made of a placeholder, which stood in a header; were it none, nothing is better than the value.

@@ -135,6 +135,14 @@ impl Mask {
         masked
     }
 
+    /// Whether a value stands in the name of a header, whose letters have lost their case.
+    pub(crate) fn is_in_name(&self, name: &str) -> bool {
+        let within = |needle: &[u8]| {
+            name.as_bytes().windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
+        };
+        self.needles.iter().any(|needle| within(&needle.bytes))
+    }
+
     /// The next part of a body, masked, and whether anything was. What may be the begin of a value is held back: nothing,
     /// unless the part's very end is one.
     pub(crate) fn part(&mut self, part: Bytes) -> (Bytes, bool) {
@@ -251,6 +259,14 @@ mod tests {
         assert_eq!(mask.part(Bytes::from_static(b"k-re")).0, "");
         assert_eq!(mask.part(Bytes::from_static(b"d")).0, "k-red");
         assert!(mask.rest().is_empty());
+    }
+
+    #[test]
+    fn s3_a_value_in_the_name_of_a_header_is_found_without_its_case() {
+        let mut mask = Mask::default();
+        mask.add(forms(b"sk-Real_0123456789Abcdef"));
+        assert!(mask.is_in_name("x-sk-real_0123456789abcdef-y") && !mask.is_in_name("sk-real_0123"));
+        assert!(!Mask::default().is_in_name("x-any"));
     }
 
     #[test]

@@ -37,13 +37,22 @@ const ENDINGS: [&str; 13] = [
     "client-secret",
 ];
 
-/// The name of the query's variable that carries a credential, as it is listed here.
+/// The name of the query's variable that carries a credential, as it is listed here. Servers read `key[]`, `API.Key` and
+/// `api%5Fkey` as what they mean, so names are compared by their letters and digits alone, and without an index.
 pub(crate) fn in_query(uri: &Uri) -> Option<&'static str> {
     let names = uri.query()?.split(['&', ';']).map(|pair| pair.split('=').next().unwrap_or_default());
     names.filter(|name| !name.is_empty()).find_map(|name| {
         let name = unescaped(name.as_bytes());
-        QUERY.into_iter().find(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        let indexed = name.split(|byte| *byte == b'[').find(|part| !part.is_empty()).unwrap_or_default();
+        let (whole, indexed) = (letters(&name), letters(indexed));
+        let exact = QUERY.into_iter().find(|known| indexed == known.as_bytes() || whole == known.as_bytes());
+        exact.or_else(|| QUERY_ENDINGS.into_iter().find(|end| whole.ends_with(end.as_bytes())))
     })
+}
+
+/// Letters and digits, in lower case.
+fn letters(name: &[u8]) -> Vec<u8> {
+    name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
 }
 
 /// Programs in a browser cannot set headers of a WebSocket, so some APIs take the key as a protocol's name.
@@ -95,24 +104,38 @@ const HEADERS: [&str; 37] = [
     "x-github-token",
 ];
 
-const QUERY: [&str; 17] = [
+/// Names in a query, by their letters and digits.
+const QUERY: [&str; 16] = [
     "key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_key",
-    "access_token",
-    "auth_token",
     "token",
-    "private_token",
-    "job_token",
+    "secret",
+    "password",
+    "auth",
+    "authorization",
+    "bearer",
     "sig",
+    "jwt",
+    "jobtoken",
     "awsaccesskeyid",
-    "x-amz-credential",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-goog-credential",
-    "x-goog-signature",
+    "xamzcredential",
+    "xamzsecuritytoken",
+    "xamzsignature",
+    "xgoogcredential",
+    "xgoogsignature",
+];
+
+/// How they end, whoever's they are. A bare `token` or `key` does not: `page_token` and `sort_key` are none.
+const QUERY_ENDINGS: [&str; 10] = [
+    "apikey",
+    "apitoken",
+    "apisecret",
+    "accesskey",
+    "accesstoken",
+    "authtoken",
+    "privatetoken",
+    "clientsecret",
+    "secretkey",
+    "subscriptionkey",
 ];
 
 #[cfg(test)]
@@ -136,8 +159,21 @@ mod tests {
     fn keys_in_a_query_are_known_by_their_name() {
         let query = |uri: &'static str| in_query(&Uri::from_static(uri));
         assert_eq!(query("/v1/models?key=AIza"), Some("key"));
-        assert_eq!(query("/v1?page=2&%41PI_key=AIza"), Some("api_key"));
-        assert_eq!(query("/b/o?X-Amz-Credential=AKIA"), Some("x-amz-credential"));
+        assert_eq!(query("/v1?page=2&%41PI_key=AIza"), Some("apikey"));
+        assert_eq!(query("/b/o?X-Amz-Credential=AKIA"), Some("xamzcredential"));
+        for odd in [
+            "key[]",
+            "KEY%5B0%5D",
+            "k%65y",
+            "+key",
+            "client_secret",
+            "Client.Secret",
+            "my-api-key",
+            "auth[api_key]",
+        ] {
+            assert!(in_query(&format!("/v1?a=b&{odd}=planted").parse().unwrap()).is_some(), "{odd}");
+        }
+        assert_eq!(query("/v1?filter[key]=1&sort_key=2&keys=3&secrets=4"), None);
         assert_eq!(query("/v1?monkey=1&page_token=2"), None);
         assert_eq!(query("/v1"), None);
     }

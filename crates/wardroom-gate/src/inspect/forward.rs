@@ -8,6 +8,7 @@ use std::rc::Rc;
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, Version, request};
+use http_body::Body;
 use hyper::body::Incoming;
 use wardroom_model::Reason;
 use wardroom_model::request::{RequestDecision as Decided, RequestPhase};
@@ -142,23 +143,36 @@ fn uncollected(why: &Uncollected) -> Refusal {
 /// Over a connection that is kept, or a new one.
 async fn send(
     session: &Rc<Session>,
-    flight: &Flight,
+    flight: &Rc<Flight>,
     receipt: Receipt,
     (mut head, out): (request::Parts, Out),
 ) -> Result<Response<Incoming>, Refusal> {
     let mut receipt = Some(receipt);
     let mut lease = session.pool.lease(session, &mut receipt).await.map_err(refusal::by)?;
     flight.insert(&mut head)?;
+    // As long as this request's record has not dialled, the connection is one that was kept.
+    let mut second = receipt.is_some().then(|| repeatable(flight, &head, &out)).flatten();
     let mut request = Request::from_parts(head, out);
     loop {
-        match lease.send(session, request).await {
-            Ok(answer) => return Ok(answer),
-            Err(Unsent::Broken(reason)) => return Err(refusal::failed(reason)),
-            // The server closed a kept connection just now: the next one, as long as this request's record has not dialled.
-            Err(Unsent::Untouched(unsent)) => {
-                request = *unsent;
-                lease = session.pool.lease(session, &mut receipt).await.map_err(refusal::by)?;
+        request = match (lease.send(session, request).await, second.take()) {
+            (Ok(answer), _) => return Ok(answer),
+            // The server closed a kept connection just now. The others may be just as dead.
+            (Err(Unsent::Lost(_)), Some(again)) => {
+                session.pool.clear();
+                again
             }
-        }
+            (Err(Unsent::Untouched(unsent)), again) => {
+                second = again;
+                *unsent
+            }
+            (Err(Unsent::Lost(reason) | Unsent::Broken(reason)), _) => return Err(refusal::failed(reason)),
+        };
+        lease = session.pool.lease(session, &mut receipt).await.map_err(refusal::by)?;
     }
+}
+
+/// The same request once more, where doing it twice is as good as once (RFC 9110, 9.2.2) and there is no body to be gone.
+fn repeatable(flight: &Rc<Flight>, head: &request::Parts, out: &Out) -> Option<Request<Out>> {
+    let again = || Out { inner: Source::Collected(None), flight: Rc::clone(flight) };
+    (head.method.is_idempotent() && out.is_end_stream()).then(|| Request::from_parts(head.clone(), again()))
 }

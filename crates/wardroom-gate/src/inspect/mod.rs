@@ -80,7 +80,7 @@ async fn rounds(session: &Session) -> Result<(), Reason> {
     let mut endings = session.gate.credentials.endings();
     let mut rounds = interval_at(Instant::now() + ROUND, ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut quiet = Quiet::default();
+    let (mut quiet, mut told) = (Quiet::default(), false);
     loop {
         tokio::select! {
             _tick = rounds.tick() => session.flights.round(),
@@ -90,12 +90,17 @@ async fn rounds(session: &Session) -> Result<(), Reason> {
                 continue;
             }
         }
-        // One with streams is kept by its own pings, and costs its agent a place.
-        let busy = session.pool.streams.get() || !session.flights.is_empty();
+        let streams = session.pool.streams.get();
+        let busy = !session.flights.is_empty();
         match quiet.round(session.requests.get(), busy, session.traffic.sent.get()) {
             None => {}
-            Some(Over::Idle) => return Ok(()),
-            Some(Over::TooSlow) => return Err(Reason::TooSlow),
+            // Whoever speaks HTTP/2 is told first, and has a round to close. Pings are no requests.
+            Some(_) if streams && !told => {
+                told = true;
+                session.leaving.notify_one();
+            }
+            Some(Over::TooSlow) if !streams => return Err(Reason::TooSlow),
+            Some(Over::Idle | Over::TooSlow) => return Ok(()),
         }
     }
 }

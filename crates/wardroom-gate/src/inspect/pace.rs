@@ -24,7 +24,7 @@ impl Still {
     }
 }
 
-/// A connection that has one request at a time: quiet while there is none.
+/// A connection: quiet while there is no request.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
     requests: u64,

@@ -1,6 +1,7 @@
 //! HTTP towards the agent, in the version that its handshake chose. Each request is answered by itself ([`super::forward`]).
 
 use std::error::Error;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -63,7 +64,15 @@ async fn two(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
         .initial_stream_window_size(WINDOW_IN)
         .initial_connection_window_size(WINDOW_IN_ALL)
         .auto_date_header(false);
-    let ended = builder.serve_connection(TokioIo::new(agent), service).await;
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(agent), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = session.leaving.notified() => {
+            // GOAWAY: what is on its way is answered, and nothing more begins (RFC 9113, 6.8).
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     ended.map_or_else(|error| fault(&error), Ok)
 }
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use hyper::rt::Executor;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use wardroom_model::event::Program;
 use wardroom_model::{HostName, Verdict};
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     /// Connections to the server.
     pub(super) pool: Pool,
     pub(super) tasks: Tasks,
+    /// Said to a connection with streams when it has been idle for too long: it is to take no more.
+    pub(super) leaving: Notify,
     /// A WebSocket that begins when the answer to its request has been written.
     pub(super) upgraded: RefCell<Option<Upgraded>>,
 }
@@ -52,6 +55,7 @@ impl Session {
             flights: Flights::default(),
             pool: Pool::new(),
             tasks: Tasks::default(),
+            leaving: Notify::new(),
             upgraded: RefCell::default(),
         })
     }

@@ -59,6 +59,8 @@ pub(super) enum Lease {
 pub(super) enum Unsent {
     /// Nothing of it left: the connection had been closed meanwhile.
     Untouched(Box<Request<Out>>),
+    /// The connection is gone, and nothing of an answer had come: nobody knows what the server did.
+    Lost(Reason),
     Broken(Reason),
 }
 
@@ -163,21 +165,50 @@ impl Lease {
                 address_one(&mut request);
                 let answer = flood.guard(one.try_send_request(request)).await.map_err(Unsent::Broken)?;
                 session.pool.keep(one);
-                answer.map_err(unsent)
+                answer.map_err(|error| unsent(error, &flood))
             }
             Self::Two(mut two) => {
                 address_two(&mut request, session);
-                flood.guard(two.try_send_request(request)).await.map_err(Unsent::Broken)?.map_err(unsent)
+                let answer = flood.guard(two.try_send_request(request)).await.map_err(Unsent::Broken)?;
+                answer.map_err(|error| unsent(error, &flood))
             }
         }
     }
 }
 
-fn unsent(mut error: hyper::client::conn::TrySendError<Request<Out>>) -> Unsent {
+fn unsent(mut error: hyper::client::conn::TrySendError<Request<Out>>, flood: &Flood) -> Unsent {
     match error.take_message() {
         Some(request) => Unsent::Untouched(Box::new(request)),
+        None if lost(error.error()) && flood.is_silent() => Unsent::Lost(broken(error.error())),
         None => Unsent::Broken(broken(error.error())),
     }
+}
+
+/// Whether the connection ended, rather than the server saying something wrong. HTTP/2's library tells a GOAWAY and a stream
+/// that was refused unseen (RFC 9113, 8.7) in words alone.
+fn lost(error: &hyper::Error) -> bool {
+    let gone = |inner: &(dyn Error + 'static)| {
+        let io = inner.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+            )
+        });
+        let words = inner.to_string();
+        io || words.starts_with("connection error received: not a result of an error")
+            || words.starts_with("stream error received: refused stream")
+    };
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if gone(inner) {
+            return true;
+        }
+        source = inner.source();
+    }
+    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 
 /// HTTP/1.1 names the path alone, and the host in its header.
@@ -219,6 +250,11 @@ impl Flood {
             }
         });
         Self(seen)
+    }
+
+    /// Whether nothing has come yet.
+    fn is_silent(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed) == 0
     }
 
     pub(super) async fn guard<T>(&self, answer: impl Future<Output = T>) -> Result<T, Reason> {

@@ -96,6 +96,15 @@ impl NetworkPolicy {
         Self { bound: Arc::new(hosts), ..self }
     }
 
+    /// How a host is reached by TLS, for whichever program: by the rule whose name is closest.
+    #[must_use]
+    pub fn reached(&self, host: &HostName) -> Option<&HostTarget> {
+        self.candidates(host).find_map(|rule| match &rule.target {
+            Target::Host(target) if target.tls != TlsExpectation::Raw => Some(target),
+            Target::Host(_) | Target::Literal(_) => None,
+        })
+    }
+
     /// Whether the resolver may answer this name at all. That it may does not mean that any port is permitted.
     #[must_use]
     pub fn may_resolve(&self, host: &HostName) -> Verdict {

@@ -182,6 +182,12 @@ impl HostTarget {
         self.pin
     }
 
+    /// Who vouches for the server (PEM), where it is not the machine's authorities.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&str> {
+        self.authorities.as_deref()
+    }
+
     /// Special networks that the name may lead to.
     #[must_use]
     pub fn networks(&self) -> &[IpNet] {

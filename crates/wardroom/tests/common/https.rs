@@ -170,7 +170,10 @@ fn compressed(tls: &mut Tls) -> io::Result<()> {
 /// Takes the keys that stand in the file `keys`, one a line, and remembers in `seen` which came last.
 fn key(tls: &mut Tls, head: &[String], root: &std::path::Path) -> io::Result<()> {
     let value = |line: &String| line.split_once(": ").map(|(_, value)| value.to_owned());
-    let sent = head.iter().find(|line| line.to_lowercase().starts_with("x-api-key:")).and_then(value);
+    let carries = |line: &&String| {
+        ["x-api-key:", "authorization:"].iter().any(|name| line.to_lowercase().starts_with(name))
+    };
+    let sent = head.iter().find(carries).and_then(value);
     let sent = sent.unwrap_or_default();
     let known = fs::read_to_string(root.join("keys"))?.lines().any(|key| key == sent);
     let own = root.join(format!("seen.{:?}", std::thread::current().id()));

@@ -214,3 +214,23 @@ proptest! {
         prop_assert_eq!(network.may_resolve(&again), network.may_resolve(&name));
     }
 }
+
+#[test]
+fn a_host_s_own_rule_decides_where_it_leads_and_a_wildcard_s_does_not() {
+    let ca = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
+    let (own, wide) = (ca("b3du"), ca("d2lkZQ=="));
+    let rule = |host: &str, path: &str, port: u16, ca: &str| {
+        format!(
+            "[[network.allow]]\nhost = \"{host}\"\npaths = [\"{path}\"]\naddress = \"10.0.0.1:{port}\"\nca = \"\"\"\n{ca}\"\"\"\n"
+        )
+    };
+    let (own_rule, wide_rule) =
+        (rule("api.example.com", "/a", 1, &own), rule("*.example.com", "/b", 2, &wide));
+    for rules in [format!("{own_rule}{wide_rule}"), format!("{wide_rule}{own_rule}")] {
+        let permitted = permit(network(&rules).decide(&host("api.example.com"), 443, None));
+        assert_eq!(permitted.authorities().map(str::trim), Some(own.trim()));
+        assert_eq!(permitted.pinned().map(|address| address.port()), Some(1));
+        let target = network(&rules).reached(&host("api.example.com")).cloned().unwrap();
+        assert_eq!(target.pin().map(|address| address.port()), Some(1));
+    }
+}

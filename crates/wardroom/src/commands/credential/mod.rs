@@ -12,6 +12,7 @@ use std::sync::Arc;
 use wardroom_broker::{Keep, Sources, Store, Web, custody, probe, programs};
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
+use wardroom_policy::network::HostTarget;
 
 use super::secret_input::Input;
 use super::{agent_name, policy};
@@ -43,6 +44,8 @@ pub(super) fn credential(places: &Places, asked: &Asked) -> Done {
 struct Subject {
     name: AgentName,
     credential: wardroom_policy::Credential,
+    /// How its host is reached.
+    target: Option<HostTarget>,
     store: Store,
 }
 
@@ -58,7 +61,8 @@ impl Subject {
                 format!("{} has no credential {:?}; there are: {there}", source.shown(), which.credential);
             return Err(Failure::new(Exit::Usage, why));
         };
-        Ok(Self { store: keeper::store(places, &name)?, credential: credential.clone(), name })
+        let target = source.policy.network().reached(&credential.host).cloned();
+        Ok(Self { store: keeper::store(places, &name)?, credential: credential.clone(), target, name })
     }
 
     /// Puts on record what is about to be done with it.

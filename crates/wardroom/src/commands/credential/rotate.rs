@@ -90,7 +90,7 @@ fn try_out(
         | Particulars::GithubApp(_) => subject.locked_sources(),
     };
     let got = sources.try_secret(&subject.credential, secret).or_exit(Exit::Credentials)?;
-    let tried = test::tried(subject, &sources, &got, asked.path.as_deref());
+    let tried = test::tried(subject, &got, asked.path.as_deref());
     // A token that was made for the try alone; one that cannot be given back ends with its time.
     let _ended = sources.end(&subject.credential, &got);
     tried.map(|()| got.stored)

@@ -1,8 +1,9 @@
 //! `credential test`: gets the value as the broker would, and asks its host one harmless question with it.
 
 use wardroom_broker::probe::{Tried, probe};
-use wardroom_broker::{Got, Sources};
+use wardroom_broker::{Got, Web};
 use wardroom_model::exit::Exit;
+use wardroom_policy::network::HostTarget;
 
 use super::Subject;
 use crate::cli;
@@ -17,22 +18,23 @@ pub(super) fn test(places: &Places, asked: &cli::CredentialTest) -> Done {
     subject.record(places, "test")?;
     let got = sources.get(&subject.credential).or_exit(Exit::Credentials)?;
     screen::data(&format!("{} gave a value", got.source));
-    let tried = tried(&subject, &sources, &got, asked.path.as_deref());
+    let tried = tried(&subject, &got, asked.path.as_deref());
     // What was got for the test alone is given back; what cannot be ends with its time.
     let _ended = sources.end(&subject.credential, &got);
     tried?;
     Ok(0)
 }
 
-/// Tries a value at its host, and says how that ended. An error where the host does not take it.
-pub(super) fn tried(
-    subject: &Subject,
-    sources: &Sources,
-    got: &Got,
-    path: Option<&str>,
-) -> Result<(), Failure> {
+/// Tries a value at its host, reached as an agent's requests reach it, and says how that ended. An error where the host does not take it.
+pub(super) fn tried(subject: &Subject, got: &Got, path: Option<&str>) -> Result<(), Failure> {
     let host = &subject.credential.host;
-    match probe(&sources.web, &subject.credential, &got.material, path).or_exit(Exit::Credentials)? {
+    let target = subject.target.as_ref();
+    let web = Web::as_ruled(target.and_then(HostTarget::pin), target.and_then(HostTarget::authorities));
+    let web = web.or_exit(Exit::Credentials)?;
+    let ports = target.map(HostTarget::ports).filter(|ports| !ports.contains(&443));
+    let port = ports.and_then(|ports| ports.first()).copied().unwrap_or(443);
+    let tried = probe(&web, port, &subject.credential, &got.material, path);
+    match tried.or_exit(Exit::Credentials)? {
         Tried::Accepted(_) => {
             screen::data(&format!("{host} takes it"));
         }
