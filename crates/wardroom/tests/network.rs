@@ -50,27 +50,6 @@ fn a_frozen_gate_or_scribe_is_noticed_and_replaced_on_record() {
 }
 
 #[test]
-fn a_gate_with_an_id_of_its_own_has_descriptors_for_every_connection_that_a_policy_can_name() {
-    let stage = Stage::new();
-    stage.agent("scout", "");
-    let run = stage.start("scout", "echo up > up; until [ -e go ]; do sleep 0.02; done");
-    until("the start", || stage.workspace().join("up").exists());
-    let of = |process: u32, file: &str, line: &str| {
-        let text = fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
-        let line = text.lines().find_map(|whole| whole.strip_prefix(line)).unwrap();
-        line.split_whitespace().next().unwrap().to_owned()
-    };
-    let gate = helper(&run, "gate").unwrap();
-    let own_id = of(gate, "status", "Uid:") != of(run.id(), "status", "Uid:");
-    let descriptors = of(gate, "limits", "Max open files");
-    fs::write(stage.workspace().join("go"), "").unwrap();
-    assert_eq!(Said::from(run.wait_with_output().unwrap()).code, 0);
-    // Without root there is one id for all, and the operator's limit.
-    let enough = descriptors == "unlimited" || descriptors.parse::<u64>().unwrap() >= 2 * 65_535;
-    assert!(enough || !own_id, "{descriptors}");
-}
-
-#[test]
 fn the_last_refused_packet_of_a_run_is_on_record_with_its_program() {
     let stage = Stage::new();
     stage.agent("scout", "");

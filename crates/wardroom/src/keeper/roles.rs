@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use wardroom_kernel::caps;
 
@@ -48,9 +48,6 @@ pub(crate) fn run_apart(base: &Path, agent: &str) -> std::io::Result<ExitStatus>
 /// What stands for an id where a role keeps the one it has.
 const SAME_ID: &str = "-";
 
-/// Two for each of 65,535 connections, the most that a policy can name, and two for each of a gate's 256 pipes with room to spare.
-const DESCRIPTORS: u64 = 2 * 65_536 + 1_024;
-
 /// Takes the id that a role was started with, for good: as uid, as gid, and no other group, with no capability left nor a way to
 /// one, which the kernel is asked. A role that keeps its id (user mode) has none to begin with.
 pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
@@ -64,10 +61,6 @@ pub(super) fn become_id(id: &str) -> anyhow::Result<()> {
     // A process that holds secrets locks its memory, and only root may say how much that is. One that could not be given
     // all locks what it must, and says so.
     let_go(setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }));
-    // So it is with descriptors: a gate that gets fewer resets the connections beyond them.
-    let mut files = getrlimit(Resource::Nofile);
-    files.maximum = files.maximum.map(|most| most.max(DESCRIPTORS));
-    let_go(setrlimit(Resource::Nofile, files));
     caps::empty_bounding_set().context("the bounding set")?;
     set_thread_groups(&[]).context("the groups")?;
     set_thread_res_gid(gid, gid, gid).context("the group")?;
