@@ -358,7 +358,13 @@ fn refused_calls_fail_with_their_errno_and_a_flood_is_counted_exactly() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn sockets_with_an_address_are_recorded_and_told_to_the_gate() {
+    // Here the guard's cell is this machine's network, of which only root is told whose it is. Of a cell's own, its owner is.
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: sockets_with_an_address_are_recorded_and_told_to_the_gate: not root");
+        return;
+    }
     let seen = watched(PLAIN, || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
