@@ -1,5 +1,6 @@
 //! The keeper's side of making a cell: everything that can be known beforehand is checked beforehand, then the keeper
-//! clones itself, and whatever fails after that takes all of it away again.
+//! clones itself, and whatever fails after that takes all of it away again. The copy, the cell's init, builds by itself, and
+//! the keeper has time for other things meanwhile.
 
 use std::io::ErrorKind;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -60,13 +61,19 @@ impl Fail {
     }
 }
 
-/// Builds the cell of a plan. The caller has one thread.
-///
-/// The guard must answer on the cell's listener before the first [`Cell::spawn`].
+/// Builds the cell of a plan: [`begin`], and nothing else until it stands.
 ///
 /// # Errors
-/// The first thing that is missing, forbidden or different from what was asked. Nothing is left behind.
+/// As [`begin`] and [`Building::finish`].
 pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> {
+    begin(plan, options)?.finish()
+}
+
+/// Begins to build the cell of a plan, and gives its init all that it needs of the keeper. The caller has one thread.
+///
+/// # Errors
+/// The first thing that is missing or forbidden. Nothing is left behind.
+pub fn begin(plan: &CellPlan, options: BuildOptions) -> Result<Building, CellError> {
     require(&options.features)?;
     check(plan)?;
     if !process::is_single_threaded()? {
@@ -79,7 +86,7 @@ pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> 
     options.fail.at(Step::Cgroup)?;
     let cgroup = Cgroup::create(plan)?;
     options.fail.at(Step::Clone)?;
-    let (ours, theirs) = message::pair()?;
+    let (control, theirs) = message::pair()?;
     let level = options.features.landlock.min(landlock::level());
     let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
         Cloned::Child => {
@@ -88,14 +95,58 @@ pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> 
         Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
     };
     drop(theirs);
-    if let Some(cgroup) = &cgroup {
-        cgroup.add(init.pid())?;
+    let building = Building { init, control, cgroup };
+    building.supply(plan, options.fail)?;
+    Ok(building)
+}
+
+/// A cell whose init is building it. Dropping it ends all of it.
+#[derive(Debug)]
+pub struct Building {
+    // In this order: everything in the cell ends before its control group is removed.
+    init: Init,
+    control: OwnedFd,
+    cgroup: Option<Cgroup>,
+}
+
+impl Building {
+    /// Puts init into its control group, gives it its sources and its ids, and lets it go.
+    fn supply(&self, plan: &CellPlan, fail: Fail) -> Result<(), CellError> {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.add(self.init.pid())?;
+        }
+        fail.at(Step::Source)?;
+        if let Identity::Range { first } = plan.identity {
+            give_sources(&self.control, &take_all(plan, first)?)?;
+            let range = Extent { inside: 0, outside: first, count: RANGE };
+            idmap::write(Some(self.init.pid()), range, range, false)
+                .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
+        }
+        tell(&self.control, &Request::Go, &[])
     }
-    options.fail.at(Step::Source)?;
-    if let Identity::Range { first } = plan.identity {
-        give_sources(&ours, &take_all(plan, first)?)?;
+
+    /// Waits until the cell stands.
+    ///
+    /// The guard must answer on the cell's listener before the first [`Cell::spawn`].
+    ///
+    /// # Errors
+    /// What init says: the first thing that is forbidden or different from what was asked. Nothing is left behind.
+    pub fn finish(self) -> Result<Cell, CellError> {
+        // They are dropped from the last to the first: everything in the cell ends before its control group is removed.
+        let Self { cgroup, control, init } = self;
+        let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {
+            Some((Reply::Built(mechanisms), descriptors)) => (mechanisms, descriptors),
+            Some((Reply::Failed(fault), _)) => return Err(explain(fault)),
+            Some((Reply::SpawnFailed { .. } | Reply::Exited { .. }, _)) | None => {
+                return Err(CellError::InitEnded);
+            }
+        };
+        if let Some(cgroup) = &cgroup {
+            mechanisms.extend(cgroup.check()?);
+        }
+        let Handed { terminals, listener, sockets } = Handed::from(descriptors)?;
+        Ok(Cell::new(init, control, terminals, cgroup, Built { mechanisms, listener, sockets }))
     }
-    finish(plan, cgroup, ours, init)
 }
 
 /// Gives init the sources that were taken for it.
@@ -117,29 +168,6 @@ fn tell(control: &OwnedFd, request: &Request, descriptors: &[BorrowedFd<'_>]) ->
         Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
         sent => Ok(sent?),
     }
-}
-
-/// Lets init go, and waits for what it says. The parameters are dropped from the last to the first: when this fails,
-/// everything in the cell ends before its control group is removed.
-fn finish(plan: &CellPlan, cgroup: Option<Cgroup>, control: OwnedFd, init: Init) -> Result<Cell, CellError> {
-    if let Identity::Range { first } = plan.identity {
-        let range = Extent { inside: 0, outside: first, count: RANGE };
-        idmap::write(Some(init.pid()), range, range, false)
-            .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
-    }
-    tell(&control, &Request::Go, &[])?;
-    let (mut mechanisms, descriptors) = match wire::receive(&control, &mut vec![0; wire::LONGEST])? {
-        Some((Reply::Built(mechanisms), descriptors)) => (mechanisms, descriptors),
-        Some((Reply::Failed(fault), _)) => return Err(explain(fault)),
-        Some((Reply::SpawnFailed { .. } | Reply::Exited { .. }, _)) | None => {
-            return Err(CellError::InitEnded);
-        }
-    };
-    if let Some(cgroup) = &cgroup {
-        mechanisms.extend(cgroup.check()?);
-    }
-    let Handed { terminals, listener, sockets } = Handed::from(descriptors)?;
-    Ok(Cell::new(init, control, terminals, cgroup, Built { mechanisms, listener, sockets }))
 }
 
 /// What a finished cell has for the guard, the gate and the ledger.

@@ -1,5 +1,5 @@
-//! Starting an agent's processes, in the order in which they need each other: the rings, the scribe, the cell, whose sockets
-//! the gate will get, the guard. Whatever fails takes down what stands already, because each is owned by a value.
+//! Starting an agent's processes, in the order in which they need each other: the rings, the cell, whose sockets the gate will
+//! get, the scribe while the cell is built, the guard. Whatever fails takes down what stands already, because each is owned by a value.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::GuardSetup;
-use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_cell::{BuildOptions, Cell};
 use wardroom_gate::Inspection;
 use wardroom_kernel::message;
 use wardroom_model::Event;
@@ -60,16 +60,19 @@ pub(super) fn start(
     request: &mut RunRequest,
     inspection: Inspection,
 ) -> Result<Crew, Failure> {
-    let scribe =
-        Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), Rings::make(agent)?)?;
+    let rings = Rings::make(agent)?;
+    // The cell is cloned from this process, so it must come before anything that makes threads. Its init builds by itself
+    // from here on, which takes the longest.
+    let building =
+        wardroom_cell::begin(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
+    let scribe = Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), rings)?;
+    let arming = Arming::begin(agent, plan, read_only(plan))?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
     let counters = metering::counters(&agent.counters).or_exit(Exit::CannotContain)?;
     let gate_ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
     let parts =
         Parts { ring: gate_ring, attribution: from_guard, identity: plan.identity, inspection, counters };
-    // The cell is cloned from this process, so it must come before anything that makes threads.
-    let mut cell = build(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
-    let arming = Arming::begin(agent, plan, read_only(plan))?;
+    let mut cell = building.finish().or_exit(Exit::CannotContain)?;
     let sockets =
         cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
     let gate = Gate::prepare(parts, &request.source, sockets)?;
