@@ -20,7 +20,7 @@ use crate::error::{CellError, Fault, Step};
 use crate::filter::{Filter, FilterOptions};
 use crate::init::{self, Setup};
 use crate::require::{NamespaceSwitches, require};
-use crate::root::{BindOptions, Taken, take};
+use crate::root::{Taken, take};
 use crate::wire::{self, Reply, Request, Source};
 
 /// How a cell is built, apart from its plan.
@@ -154,10 +154,9 @@ fn give_sources(control: &OwnedFd, taken: &[Option<Taken>]) -> Result<(), CellEr
     let lines = (0..).zip(taken).filter_map(|(mount, taken)| Some((mount, taken.as_ref()?)));
     let all: Vec<(u32, &Taken)> = lines.collect();
     for some in all.chunks(message::MOST_DESCRIPTORS) {
-        let source =
-            |(mount, taken): &(u32, &Taken)| Source { mount: *mount, directory: taken.is_directory() };
-        let trees: Vec<_> = some.iter().map(|(_, taken)| taken.tree()).collect();
-        tell(control, &Request::Sources(some.iter().map(source).collect()), &trees)?;
+        let source = |(mount, taken): &(u32, &Taken)| Source { mount: *mount, kind: taken.kind() };
+        let descriptors: Vec<_> = some.iter().map(|(_, taken)| taken.from()).collect();
+        tell(control, &Request::Sources(some.iter().map(source).collect()), &descriptors)?;
     }
     Ok(())
 }
@@ -220,10 +219,8 @@ fn take_all(plan: &CellPlan, first: u32) -> Result<Vec<Option<Taken>>, Fault> {
 }
 
 fn take_one(mount: &Mount, first: u32) -> Result<Option<Taken>, Fault> {
-    let Mount::Bind { source, write, exec, owned, optional, target: _ } = mount else { return Ok(None) };
-    let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
     let agent = first.saturating_add(AGENT_ID);
-    take(source, options, |uid, gid| {
+    take(mount, |uid, gid| {
         if (uid, gid) == (agent, agent) {
             return Ok(None);
         }

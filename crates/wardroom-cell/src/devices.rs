@@ -3,6 +3,7 @@
 //! `/proc` is fresh, of the cell's own pid namespace, read-only as a whole (no process writes another's memory through
 //! it), and without the files that tell of or reach the machine. `/dev` holds six devices of the host's, which mean the same to everyone, and terminals of the cell's own.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -12,7 +13,7 @@ use wardroom_kernel::mount::{self, Follow, Protection};
 use wardroom_model::plan::AGENT_ID;
 
 use crate::error::{At, Fault, Step};
-use crate::root::{Root, Taken, memory};
+use crate::root::{Root, memory};
 
 /// What is hidden in `/proc`, with the reason. Writing is refused everywhere in it, so `core_pattern`, `sysrq-trigger`
 /// and the like need no line; what is left out of this list is what programs ask for (`meminfo`, `cpuinfo`, `sys`).
@@ -69,15 +70,22 @@ pub(crate) fn proc(root: &mut Root) -> Result<(), Fault> {
     )?;
     let place = root.directory(Path::new("/proc"))?;
     root.attach_at(&tree, &place, Path::new("/proc"), Protection::INERT)?;
-    let mut empty = None;
+    let mut covers = Covers::default();
     for (name, _why) in HIDDEN {
-        hide(root, name, &mut empty)?;
+        hide(root, name, &mut covers)?;
     }
     Ok(())
 }
 
-/// Covers a file with `/dev/null`, a directory with an empty one: the first time a new one, then copies of its mount.
-fn hide(root: &Root, name: &str, empty: &mut Option<OwnedFd>) -> Result<(), Fault> {
+/// What covers: made for the first that is covered, and a copy of its mount for each further one.
+#[derive(Default)]
+struct Covers {
+    file: Option<OwnedFd>,
+    directory: Option<OwnedFd>,
+}
+
+/// Covers a file with `/dev/null`, a directory with an empty one.
+fn hide(root: &Root, name: &str, covers: &mut Covers) -> Result<(), Fault> {
     let step = Step::Proc;
     let relative = Path::new("proc").join(name);
     let place = match root.find(&relative, OFlags::empty()) {
@@ -85,20 +93,32 @@ fn hide(root: &Root, name: &str, empty: &mut Option<OwnedFd>) -> Result<(), Faul
         other => other.at(step, relative.display().to_string())?,
     };
     let stat = rustix::fs::fstat(&place).at(step, name)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
-        let null = mount::locate(Path::new("/dev/null"), Follow::SystemLinks).at(step, "/dev/null")?;
-        let cover = mount::take_tree(&null, Protection { read_only: true, ..DEVICE }, None).at(step, name)?;
-        return mount::attach(&cover, &place).at(step, name);
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        let options = [("mode", Some("0555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
+        let new = || mount::new_filesystem("tmpfs", &options, Protection::INERT);
+        cover(&place, &mut covers.directory, Protection::INERT, new).at(step, name)
+    } else {
+        let protection = Protection { read_only: true, ..DEVICE };
+        let null = || {
+            let null = mount::locate(Path::new("/dev/null"), Follow::SystemLinks)?;
+            mount::take_tree(&null, protection, None)
+        };
+        cover(&place, &mut covers.file, protection, null).at(step, name)
     }
-    let cover = match empty {
-        Some(attached) => mount::take_tree(attached, Protection::INERT, None).at(step, name)?,
-        None => {
-            let options = [("mode", Some("0555")), ("size", Some("4k")), ("nr_inodes", Some("2"))];
-            mount::new_filesystem("tmpfs", &options, Protection::INERT).at(step, name)?
-        }
+}
+
+fn cover(
+    place: &OwnedFd,
+    attached: &mut Option<OwnedFd>,
+    protection: Protection,
+    new: impl FnOnce() -> io::Result<OwnedFd>,
+) -> io::Result<()> {
+    let cover = match attached {
+        Some(attached) => mount::take_tree(attached, protection, None)?,
+        None => new()?,
     };
-    mount::attach(&cover, &place).at(step, name)?;
-    empty.get_or_insert(cover);
+    mount::attach(&cover, place)?;
+    attached.get_or_insert(cover);
     Ok(())
 }
 
@@ -109,7 +129,7 @@ pub(crate) fn dev(root: &mut Root) -> Result<OwnedFd, Fault> {
         let path = Path::new("/dev").join(name);
         let source = mount::locate(&path, Follow::SystemLinks).at(step, path.display().to_string())?;
         let tree = mount::take_tree(&source, DEVICE, None).at(step, path.display().to_string())?;
-        root.attach(&Taken::file(tree), &path, DEVICE)?;
+        root.attach_to_file(&tree, &path, DEVICE)?;
     }
     let shm = memory(SHARED_MEMORY, 0o1777, Protection::DATA).at(step, "/dev/shm")?;
     let place = root.directory(Path::new("/dev/shm"))?;

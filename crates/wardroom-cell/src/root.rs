@@ -4,13 +4,17 @@
 //! because what is mounted there may be the agent's own, with links that it planted for this moment.
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
+use minicbor::{Decode, Encode};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use wardroom_kernel::mount::{self, Follow, Protection};
@@ -22,34 +26,63 @@ use crate::error::{At, Fault, Step};
 /// A part of the host's tree, taken and protected, not yet placed.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    tree: OwnedFd,
-    directory: bool,
+    from: OwnedFd,
+    kind: Kind,
+}
+
+/// What was taken, and so how it is placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub(crate) enum Kind {
+    /// A mount, for a directory.
+    #[n(0)]
+    Directory,
+    /// A mount, for a file.
+    #[n(1)]
+    File,
+    /// A file that is open to be copied.
+    #[n(2)]
+    Contents,
 }
 
 impl Taken {
     /// As it came over a socket.
-    pub(crate) fn new(tree: OwnedFd, directory: bool) -> Self {
-        Self { tree, directory }
+    pub(crate) fn new(from: OwnedFd, kind: Kind) -> Self {
+        Self { from, kind }
     }
 
-    /// A single file's tree.
-    pub(crate) fn file(tree: OwnedFd) -> Self {
-        Self { tree, directory: false }
-    }
-
-    /// Whether it is a directory.
-    pub(crate) fn is_directory(&self) -> bool {
-        self.directory
+    /// What it is.
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Its descriptor, to be sent.
-    pub(crate) fn tree(&self) -> BorrowedFd<'_> {
-        self.tree.as_fd()
+    pub(crate) fn from(&self) -> BorrowedFd<'_> {
+        self.from.as_fd()
     }
 }
 
-/// Takes the source of a bind; `None` when it is optional and does not exist.
+/// Takes what a mount brings from the host; `None` when it brings nothing, or it is optional and does not exist.
 pub(crate) fn take(
+    mount: &Mount,
+    idmap: impl FnOnce(u32, u32) -> io::Result<Option<OwnedFd>>,
+) -> Result<Option<Taken>, Fault> {
+    match mount {
+        Mount::Bind { source, write, exec, owned, optional, target: _ } => {
+            let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
+            take_tree(source, options, idmap)
+        }
+        Mount::Copy { source, target: _ } => take_contents(source),
+        Mount::Tmpfs { .. }
+        | Mount::File { .. }
+        | Mount::Directory { .. }
+        | Mount::Symlink { .. }
+        | Mount::Proc
+        | Mount::Dev => Ok(None),
+    }
+}
+
+fn take_tree(
     source: &Path,
     bind: BindOptions,
     idmap: impl FnOnce(u32, u32) -> io::Result<Option<OwnedFd>>,
@@ -65,7 +98,35 @@ pub(crate) fn take(
         if bind.owned { idmap(stat.st_uid, stat.st_gid).at(Step::Source, shown.clone())? } else { None };
     let asked = bind.protection();
     let tree = mount::take_tree(&place, asked, map.as_ref().map(AsFd::as_fd)).at(Step::Source, shown)?;
-    Ok(Some(Taken { tree, directory: FileType::from_raw_mode(stat.st_mode).is_dir() }))
+    let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    Ok(Some(Taken::new(tree, if directory { Kind::Directory } else { Kind::File })))
+}
+
+/// The longest file that is copied; a mount costs a start about as much.
+const MOST_COPIED: u64 = 64 << 10;
+
+/// Takes the source of a [`Mount::Copy`].
+fn take_contents(source: &Path) -> Result<Option<Taken>, Fault> {
+    // Not to wait for anybody, should it be a pipe.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+        Ok(file) if is_copied(&fstat(&file).at(Step::Source, shown(source))?) => {
+            Ok(Some(Taken::new(file, Kind::Contents)))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Ok(_) | Err(Errno::ACCESS) => take_tree(source, COPY, |_, _| Ok(None)),
+        Err(errno) => Err(Fault::new(Step::Source, shown(source), &errno.into())),
+    }
+}
+
+/// A [`Mount::Copy`] that is bound after all.
+const COPY: BindOptions = BindOptions { write: false, exec: false, owned: false, optional: true };
+
+/// Whether a file is short, and readable for everybody inside as it is for everybody outside.
+fn is_copied(stat: &Stat) -> bool {
+    let readable = Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH);
+    let short = u64::try_from(stat.st_size).is_ok_and(|size| size <= MOST_COPIED);
+    FileType::from_raw_mode(stat.st_mode).is_file() && readable && short
 }
 
 /// The switches of [`Mount::Bind`].
@@ -87,13 +148,15 @@ impl BindOptions {
 /// The root that is being built.
 #[derive(Debug)]
 pub(crate) struct Root {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
+    /// The directory inside that was looked up last: most mounts share theirs with the one before.
+    last: Option<(PathBuf, Rc<OwnedFd>)>,
     /// What was asked of each mount and what the kernel says of it.
     pub(crate) mechanisms: Vec<Mechanism>,
 }
 
-/// The most that the root itself may hold: files of the plan and mount points, some hundred, a page each.
-const ROOT_SIZE: &str = "4m";
+/// The most that the root itself may hold: files of the plan, copies and mount points, some hundred.
+const ROOT_SIZE: &str = "8m";
 
 impl Root {
     /// An empty root in memory, stacked on the old one so that it is attached and can be entered.
@@ -105,7 +168,7 @@ impl Root {
         let dir = mount::new_filesystem("tmpfs", &options, open).at(step, "a file system in memory")?;
         let old = mount::locate(Path::new("/"), Follow::NoLinks).at(step, "/")?;
         mount::attach(&dir, &old).at(step, "attach the new root")?;
-        Ok(Self { dir, mechanisms: Vec::new() })
+        Ok(Self { dir: Rc::new(dir), last: None, mechanisms: Vec::new() })
     }
 
     /// Carries out one line of the plan that is neither `/proc` nor `/dev`. `taken` is the source of a bind.
@@ -113,11 +176,9 @@ impl Root {
         match mount {
             Mount::Bind { target, write, exec, owned, optional, source: _ } => {
                 let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
-                match taken {
-                    Some(taken) => self.attach(&taken, target, options.protection()),
-                    None => Ok(()),
-                }
+                self.put(taken, target, options)
             }
+            Mount::Copy { target, source: _ } => self.put(taken, target, COPY),
             Mount::Tmpfs { target, size, mode, exec } => self.tmpfs(target, *size, *mode, *exec),
             Mount::File { target, contents, mode } => self.file(target, contents, *mode),
             Mount::Directory { target, mode } => {
@@ -132,10 +193,36 @@ impl Root {
         }
     }
 
-    /// Attaches a tree and notes what the kernel says of it.
-    pub(crate) fn attach(&mut self, taken: &Taken, target: &Path, asked: Protection) -> Result<(), Fault> {
-        let place = if taken.directory { self.directory(target)? } else { self.empty_file(target)? };
-        self.attach_at(&taken.tree, &place, target, asked)
+    /// Places what was taken, if something was.
+    fn put(&mut self, taken: Option<Taken>, target: &Path, options: BindOptions) -> Result<(), Fault> {
+        let Some(Taken { from, kind }) = taken else { return Ok(()) };
+        match kind {
+            Kind::Directory => {
+                let place = self.directory(target)?;
+                self.attach_at(&from, &place, target, options.protection())
+            }
+            Kind::File => self.attach_to_file(&from, target, options.protection()),
+            Kind::Contents => self.copy(from, target),
+        }
+    }
+
+    /// Attaches a file's tree and notes what the kernel says of it.
+    pub(crate) fn attach_to_file(
+        &mut self,
+        tree: &OwnedFd,
+        target: &Path,
+        asked: Protection,
+    ) -> Result<(), Fault> {
+        let place = self.empty_file(target)?;
+        self.attach_at(tree, &place, target, asked)
+    }
+
+    /// Copies a file, which may be written to outside meanwhile.
+    fn copy(&mut self, from: OwnedFd, target: &Path) -> Result<(), Fault> {
+        let mut contents = Vec::new();
+        let read = File::from(from).take(MOST_COPIED).read_to_end(&mut contents);
+        read.at(Step::Mount, shown(target))?;
+        self.file(target, &contents, 0o444)
     }
 
     pub(crate) fn attach_at(
@@ -146,6 +233,8 @@ impl Root {
         asked: Protection,
     ) -> Result<(), Fault> {
         mount::attach(tree, place).at(Step::Mount, shown(target))?;
+        // What was looked up before may lie beneath it now.
+        self.last.take_if(|(path, _)| path.starts_with(target));
         let got = Protection::in_force(tree).at(Step::Check, shown(target))?;
         if !got.covers(asked) {
             return Err(Fault::said(Step::Check, format!("{}: asked {asked}, got {got}", target.display())));
@@ -171,7 +260,7 @@ impl Root {
         self.attach_at(&tree, &place, target, protection)
     }
 
-    fn file(&self, target: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
+    fn file(&mut self, target: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
         let (parent, name) = self.parent(target)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&parent, name, flags, Mode::from_raw_mode(mode)).at(Step::Mount, shown(target))?;
@@ -184,40 +273,44 @@ impl Root {
     }
 
     /// The directory inside at `target`, made if it is not there.
-    pub(crate) fn directory(&self, target: &Path) -> Result<OwnedFd, Fault> {
-        let found = self.find(&relative(target)?, OFlags::DIRECTORY);
-        match found {
-            Ok(fd) => Ok(fd),
-            Err(Errno::NOENT) => {
-                let (parent, name) = self.parent(target)?;
-                make_directory(&parent, name, 0o755).at(Step::Mount, shown(target))?;
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&parent, name, flags, Mode::empty()).at(Step::Mount, shown(target))
-            }
-            Err(errno) => Err(Fault::new(Step::Mount, shown(target), &errno.into())),
+    pub(crate) fn directory(&mut self, target: &Path) -> Result<Rc<OwnedFd>, Fault> {
+        if let Some((path, found)) = &self.last
+            && path == target
+        {
+            return Ok(Rc::clone(found));
         }
+        let found = Rc::new(match self.find(&relative(target)?, OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => self.make(target)?,
+            other => other.at(Step::Mount, shown(target))?,
+        });
+        self.last = Some((target.to_owned(), Rc::clone(&found)));
+        Ok(found)
+    }
+
+    fn make(&mut self, target: &Path) -> Result<OwnedFd, Fault> {
+        let (parent, name) = self.parent(target)?;
+        make_directory(&parent, name, 0o755).at(Step::Mount, shown(target))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&parent, name, flags, Mode::empty()).at(Step::Mount, shown(target))
     }
 
     /// A file inside at `target` to mount on, made if it is not there.
-    pub(crate) fn empty_file(&self, target: &Path) -> Result<OwnedFd, Fault> {
+    pub(crate) fn empty_file(&mut self, target: &Path) -> Result<OwnedFd, Fault> {
         let (parent, name) = self.parent(target)?;
         let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&parent, name, flags, Mode::from_raw_mode(0o444)).at(Step::Mount, shown(target))
     }
 
     /// The directory that `target` lies in, made as needed, and its last component.
-    pub(crate) fn parent<'a>(&self, target: &'a Path) -> Result<(OwnedFd, &'a OsStr), Fault> {
+    pub(crate) fn parent<'a>(&mut self, target: &'a Path) -> Result<(Rc<OwnedFd>, &'a OsStr), Fault> {
         let wrong = || Fault::said(Step::Mount, format!("{} is no place inside a cell", target.display()));
         let name = target.file_name().ok_or_else(wrong)?;
         let parent = target.parent().ok_or_else(wrong)?;
         Ok((self.directory_or_root(parent)?, name))
     }
 
-    fn directory_or_root(&self, target: &Path) -> Result<OwnedFd, Fault> {
-        if target == Path::new("/") {
-            return self.dir.try_clone().at(Step::Mount, "/");
-        }
-        self.directory(target)
+    fn directory_or_root(&mut self, target: &Path) -> Result<Rc<OwnedFd>, Fault> {
+        if target == Path::new("/") { Ok(Rc::clone(&self.dir)) } else { self.directory(target) }
     }
 
     /// Looks up a path inside without following links and without leaving.
@@ -227,7 +320,7 @@ impl Root {
     }
 
     /// A file that is nowhere any more and that anybody may read, but for Landlock: see [`crate::privileges::landlock`].
-    pub(crate) fn forbidden_file(&self) -> Result<OwnedFd, Fault> {
+    pub(crate) fn forbidden_file(&mut self) -> Result<OwnedFd, Fault> {
         let step = Step::Landlock;
         let place = Path::new("/forbidden");
         let file = self.empty_file(place)?;

@@ -9,6 +9,7 @@ use wardroom_kernel::message;
 use wardroom_model::event::Mechanism;
 
 use crate::error::Fault;
+use crate::root::Kind;
 
 /// The keeper to init.
 #[derive(Debug, Clone, Encode, Decode)]
@@ -41,9 +42,9 @@ pub(crate) struct Source {
     /// Which of the plan's mounts it is for.
     #[n(0)]
     pub(crate) mount: u32,
-    /// Whether it is a directory.
+    /// What was taken.
     #[n(1)]
-    pub(crate) directory: bool,
+    pub(crate) kind: Kind,
 }
 
 /// A program to start.

@@ -136,6 +136,14 @@ pub enum Mount {
         /// Leave it out when the source does not exist.
         optional: bool,
     },
+    /// A file of the host's as it is at the start: a copy in memory, for anybody inside to read. One that is too long for
+    /// that, or that not everybody may read, is bound instead. Left out when it does not exist.
+    Copy {
+        /// The path outside.
+        source: PathBuf,
+        /// The path inside.
+        target: PathBuf,
+    },
     /// An empty directory in memory, the agent's to write.
     Tmpfs {
         /// The path inside.

@@ -111,6 +111,7 @@ fn ground<'a>(plan: &'a CellPlan, path: &'a Path) -> Option<(&'a Path, &'a Path)
         }
         Mount::Bind { .. }
         | Mount::Tmpfs { .. }
+        | Mount::Copy { .. }
         | Mount::File { .. }
         | Mount::Directory { .. }
         | Mount::Symlink { .. }

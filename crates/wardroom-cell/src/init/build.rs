@@ -2,7 +2,6 @@
 //! privileges that it needs and no later one undoes it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Gid, Uid};
@@ -16,7 +15,7 @@ use super::Setup;
 use crate::devices;
 use crate::error::{At, Fault, Step};
 use crate::privileges::{self, Status, chain};
-use crate::root::{BindOptions, Root, Taken, take};
+use crate::root::{Root, Taken, take};
 use crate::wire::{self, Reply, Request, Source};
 
 /// Builds the cell and tells the keeper. Returns the descriptor that reports the ends of children.
@@ -86,7 +85,7 @@ fn await_go(control: &OwnedFd, plan: &CellPlan) -> Result<Option<Vec<Option<Take
     loop {
         match wire::receive::<Request>(control, &mut [0; 1024]).at(step, "the keeper's word")? {
             Some((Request::Go, _)) => return Ok(taken),
-            Some((Request::Sources(sources), trees)) => keep(&mut taken, &sources, trees)?,
+            Some((Request::Sources(sources), from)) => keep(&mut taken, &sources, from)?,
             Some((Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _)) | None => {
                 return Err(Fault::said(step, "the keeper did not say go"));
             }
@@ -98,16 +97,16 @@ fn await_go(control: &OwnedFd, plan: &CellPlan) -> Result<Option<Vec<Option<Take
 fn keep(
     taken: &mut Option<Vec<Option<Taken>>>,
     sources: &[Source],
-    trees: Vec<OwnedFd>,
+    descriptors: Vec<OwnedFd>,
 ) -> Result<(), Fault> {
     let wrong = || Fault::said(Step::Source, "a source that belongs to no mount");
-    if sources.len() != trees.len() {
+    if sources.len() != descriptors.len() {
         return Err(wrong());
     }
-    for (source, tree) in sources.iter().zip(trees) {
+    for (source, from) in sources.iter().zip(descriptors) {
         let at = usize::try_from(source.mount).map_err(|_wide| wrong())?;
         let place = taken.as_mut().and_then(|taken| taken.get_mut(at)).ok_or_else(wrong)?;
-        *place = Some(Taken::new(tree, source.directory));
+        *place = Some(Taken::new(from, source.kind));
     }
     Ok(())
 }
@@ -153,26 +152,23 @@ fn mounts(
                 fail.at(Step::Dev)?;
                 terminals = Some(devices::dev(root)?);
             }
-            Mount::Bind { source, write, exec, owned, optional, .. } => {
+            Mount::Bind { .. }
+            | Mount::Copy { .. }
+            | Mount::Tmpfs { .. }
+            | Mount::File { .. }
+            | Mount::Directory { .. }
+            | Mount::Symlink { .. } => {
                 fail.at(Step::Mount)?;
-                let options = BindOptions { write: *write, exec: *exec, owned: *owned, optional: *optional };
                 let source = match taken.as_mut() {
                     Some(taken) => taken.get_mut(index).and_then(Option::take),
-                    None => take_here(source, options)?,
+                    // In user mode the agent is the operator outside: its files are its own already, without a map.
+                    None => take(mount, |_, _| Ok(None))?,
                 };
                 root.place(mount, source)?;
-            }
-            Mount::Tmpfs { .. } | Mount::File { .. } | Mount::Directory { .. } | Mount::Symlink { .. } => {
-                root.place(mount, None)?;
             }
         }
     }
     terminals.ok_or_else(|| Fault::said(Step::Dev, "the plan has no /dev, and a cell needs its terminals"))
-}
-
-/// In user mode the agent is the operator outside: its files are its own already, without a map.
-fn take_here(source: &Path, options: BindOptions) -> Result<Option<Taken>, Fault> {
-    take(source, options, |_, _| Ok(None))
 }
 
 fn network(plan: &CellPlan) -> Result<CellSockets, Fault> {

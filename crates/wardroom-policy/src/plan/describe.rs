@@ -54,6 +54,7 @@ fn mount(mount: &Mount) -> String {
             marks.extend(optional.then_some("optional"));
             format!("bind {} from {} ({})", target.display(), source.display(), marks.join(", "))
         }
+        Mount::Copy { source, target } => format!("copy {} from {}", target.display(), source.display()),
         Mount::Tmpfs { target, size, mode, exec } => {
             let exec = if *exec { "" } else { ", noexec" };
             format!("tmpfs {} of {} MiB, mode {mode:04o}{exec}", target.display(), size >> 20)

@@ -189,6 +189,7 @@ fn landlock(mounts: &[Mount], given: &[given::Given]) -> Vec<LandlockRule> {
                 rules.push(rule(target, Access::ReadWriteExecute));
             }
             Mount::Bind { .. }
+            | Mount::Copy { .. }
             | Mount::File { .. }
             | Mount::Directory { .. }
             | Mount::Symlink { .. }

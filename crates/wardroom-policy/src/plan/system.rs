@@ -37,6 +37,10 @@ pub(crate) fn mounts(policy: &Policy, facts: &HostFacts) -> Result<Vec<Mount>, P
                 found.push(Mount::Symlink { target: path.clone(), to: to.clone() });
             }
             Some(Entry::Symlink(_)) | None => {}
+            // Updates replace such files by others of the same name, which a bound one would not follow either.
+            Some(Entry::File) if path.starts_with("/etc") => {
+                found.push(Mount::Copy { source: beneath(&root, path), target: path.clone() });
+            }
             Some(Entry::Directory | Entry::File) => found.push(Mount::Bind {
                 source: beneath(&root, path),
                 target: path.clone(),

@@ -45,7 +45,7 @@ pub(super) struct Rings {
 }
 
 impl Rings {
-    /// Makes the ring files. A full disk shows here, before anything runs.
+    /// Makes the ring files. A full disk shows here, before anything of the agent's runs.
     pub(super) fn make(agent: &AgentPlaces) -> Result<Self, Failure> {
         let ring = |producer| {
             create_ring(&agent.rings, producer).context("cannot prepare the ledger").or_exit(Exit::Ledger)

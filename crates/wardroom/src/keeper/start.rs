@@ -1,5 +1,5 @@
-//! Starting an agent's processes, in the order in which they need each other: the rings, the cell, whose sockets the gate will
-//! get, the scribe while the cell is built, the guard. Whatever fails takes down what stands already, because each is owned by a value.
+//! Starting an agent's processes, in the order in which they need each other: the cell, whose sockets the gate will get; the rings
+//! and the scribe while the cell is built; the guard. Whatever fails takes down what stands already, because each is owned by a value.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -60,12 +60,12 @@ pub(super) fn start(
     request: &mut RunRequest,
     inspection: Inspection,
 ) -> Result<Crew, Failure> {
-    let rings = Rings::make(agent)?;
     // The cell is cloned from this process, so it must come before anything that makes threads. Its init builds by itself
     // from here on, which takes the longest.
     let building =
         wardroom_cell::begin(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
-    let scribe = Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), rings)?;
+    let scribe =
+        Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), Rings::make(agent)?)?;
     let arming = Arming::begin(agent, plan, read_only(plan))?;
     let (to_gate, from_guard) = message::pair().or_exit(Exit::Internal)?;
     let counters = metering::counters(&agent.counters).or_exit(Exit::CannotContain)?;
@@ -121,6 +121,7 @@ fn read_only(plan: &CellPlan) -> Vec<std::path::PathBuf> {
         Mount::Bind { target, write: false, .. } => Some(target.clone()),
         Mount::Bind { .. }
         | Mount::Tmpfs { .. }
+        | Mount::Copy { .. }
         | Mount::File { .. }
         | Mount::Directory { .. }
         | Mount::Symlink { .. }
