@@ -1,9 +1,9 @@
-//! The keeper's side of making a cell: everything that can be known beforehand is checked beforehand, then the keeper
-//! clones itself, and whatever fails after that takes all of it away again. The copy, the cell's init, builds by itself, and
+//! The keeper's side of making a cell: what can be known beforehand is checked beforehand, then the keeper clones itself, and
+//! whatever fails after that takes all of it away again. The copy, the cell's init, is told the plan and builds by itself, and
 //! the keeper has time for other things meanwhile.
 
 use std::io::ErrorKind;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use wardroom_kernel::cellnet::CellSockets;
@@ -17,11 +17,10 @@ use wardroom_model::plan::{AGENT_ID, CellPlan, Identity, Mount};
 use crate::cell::{Cell, Init};
 use crate::cgroup::Cgroup;
 use crate::error::{CellError, Fault, Step};
-use crate::filter::{Filter, FilterOptions};
 use crate::init::{self, Setup};
 use crate::require::{NamespaceSwitches, require};
 use crate::root::{Taken, take};
-use crate::wire::{self, Reply, Request, Source};
+use crate::wire::{self, Blueprint, Reply, Request, Source};
 
 /// How a cell is built, apart from its plan.
 #[derive(Debug, Clone, Copy)]
@@ -61,43 +60,59 @@ impl Fail {
     }
 }
 
-/// Builds the cell of a plan: [`begin`], and nothing else until it stands.
+/// Builds the cell of a plan: [`EmptyCell`], and nothing else until it stands.
 ///
 /// # Errors
-/// As [`begin`] and [`Building::finish`].
+/// As [`EmptyCell::make`], [`EmptyCell::build`] and [`Building::finish`].
 pub fn build(plan: &CellPlan, options: BuildOptions) -> Result<Cell, CellError> {
-    begin(plan, options)?.finish()
+    EmptyCell::make(options)?.build(plan)?.finish()
 }
 
-/// Begins to build the cell of a plan, and gives its init all that it needs of the keeper. The caller has one thread.
+/// Namespaces, and an init in them that waits for a plan. Dropping it ends it.
 ///
-/// # Errors
-/// The first thing that is missing or forbidden. Nothing is left behind.
-pub fn begin(plan: &CellPlan, options: BuildOptions) -> Result<Building, CellError> {
-    require(&options.features)?;
-    check(plan)?;
-    if !process::is_single_threaded()? {
-        return Err(Fault::said(Step::Clone, "the process has more than one thread").into());
-    }
-    let filter = Filter::new(FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace })
-        .compile()
-        .map_err(|error| Fault::said(Step::Filter, error.to_string()))?;
+/// Init is a copy of the calling process, memory and all, for the whole life of the cell. So it is made before the caller
+/// has read anything that is no business of the cell's.
+#[derive(Debug)]
+pub struct EmptyCell {
+    init: Init,
+    control: OwnedFd,
+    fail: Fail,
+}
 
-    options.fail.at(Step::Cgroup)?;
-    let cgroup = Cgroup::create(plan)?;
-    options.fail.at(Step::Clone)?;
-    let (control, theirs) = message::pair()?;
-    let level = options.features.landlock.min(landlock::level());
-    let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
-        Cloned::Child => {
-            init::run(&Setup { plan, filter: &filter, landlock: level, fail: options.fail }, &theirs)
+impl EmptyCell {
+    /// Makes one. The caller has one thread.
+    ///
+    /// # Errors
+    /// The first thing that is missing or forbidden. Nothing is left behind.
+    pub fn make(options: BuildOptions) -> Result<Self, CellError> {
+        let BuildOptions { features, fail } = options;
+        require(&features)?;
+        if !process::is_single_threaded()? {
+            return Err(Fault::said(Step::Clone, "the process has more than one thread").into());
         }
-        Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
-    };
-    drop(theirs);
-    let building = Building { init, control, cgroup };
-    building.supply(plan, options.fail)?;
-    Ok(building)
+        fail.at(Step::Clone)?;
+        let (control, theirs) = message::pair()?;
+        let level = features.landlock.min(landlock::level());
+        let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
+            Cloned::Child => init::run(&Setup { landlock: level, fail }, &theirs),
+            Cloned::Parent { pid, pidfd } => Init::new(pid, pidfd),
+        };
+        Ok(Self { init, control, fail })
+    }
+
+    /// Tells init the plan, and gives it all that it needs of the keeper to carry it out. The caller has one thread.
+    ///
+    /// # Errors
+    /// A plan that cannot be, or the first thing that is missing or forbidden. Nothing is left behind.
+    pub fn build(self, plan: &CellPlan) -> Result<Building, CellError> {
+        check(plan)?;
+        let Self { init, control, fail } = self;
+        fail.at(Step::Cgroup)?;
+        let cgroup = Cgroup::create(plan)?;
+        let building = Building { init, control, cgroup };
+        building.supply(plan, fail)?;
+        Ok(building)
+    }
 }
 
 /// A cell whose init is building it. Dropping it ends all of it.
@@ -110,8 +125,9 @@ pub struct Building {
 }
 
 impl Building {
-    /// Puts init into its control group, gives it its sources and its ids, and lets it go.
+    /// Tells init the plan, puts it into its control group, gives it its sources and its ids, and lets it go.
     fn supply(&self, plan: &CellPlan, fail: Fail) -> Result<(), CellError> {
+        tell(&self.control, &Request::Plan, &[wire::in_memory("plan", &Blueprint::of(plan))?.as_fd()])?;
         if let Some(cgroup) = &self.cgroup {
             cgroup.add(self.init.pid())?;
         }

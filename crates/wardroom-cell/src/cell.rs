@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{FileType, MemfdFlags, memfd_create};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -213,9 +213,7 @@ impl Cell {
             terminal,
         };
         // In memory rather than in the message, which has a bound that is below the kernel's own for arguments.
-        let body = memfd_create("spawn", MemfdFlags::CLOEXEC)?;
-        let bytes = minicbor::to_vec(&program).map_err(|error| io::Error::other(error.to_string()))?;
-        io::Write::write_all(&mut std::fs::File::from(body.try_clone()?), &bytes)?;
+        let body = wire::in_memory("spawn", &program)?;
         let [input, output, error] = &stdio;
         let descriptors = [body.as_fd(), input.as_fd(), output.as_fd(), error.as_fd()];
         wire::send(&self.control, &Request::Spawn(self.last), &descriptors)?;

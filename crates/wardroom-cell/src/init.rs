@@ -10,22 +10,19 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wardroom_kernel::process;
-use wardroom_kernel::seccomp::Program as Filter;
-use wardroom_model::plan::CellPlan;
 
 use crate::build::Fail;
 use crate::wire::{self, Reply};
 
-/// Everything that init needs, prepared by the keeper before it cloned itself.
-pub(crate) struct Setup<'a> {
-    pub(crate) plan: &'a CellPlan,
-    pub(crate) filter: &'a Filter,
+/// How init builds, apart from the plan that it is told.
+pub(crate) struct Setup {
+    /// The level of Landlock to use.
     pub(crate) landlock: u32,
     pub(crate) fail: Fail,
 }
 
 /// Runs init, to the end of the cell.
-pub(crate) fn run(setup: &Setup<'_>, control: &OwnedFd) -> ! {
+pub(crate) fn run(setup: &Setup, control: &OwnedFd) -> ! {
     // A panic must not unwind into the copy of the keeper's stack that lies beneath this function.
     let result = catch_unwind(AssertUnwindSafe(|| match build::build(setup, control) {
         Ok(children) => serve::serve(control, &children).is_ok(),

@@ -18,6 +18,6 @@ mod spawn;
 mod wire;
 
 pub use announce::Announcements;
-pub use build::{BuildOptions, Building, begin, build};
+pub use build::{BuildOptions, Building, EmptyCell, build};
 pub use cell::{Cell, CellEvent, Spawn, SpawnId};
 pub use error::{CellError, Step};

@@ -9,9 +9,10 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid};
 use wardroom_kernel::{caps, landlock, process};
 use wardroom_model::event::Mechanism;
-use wardroom_model::plan::{AGENT_ID, Access, CellPlan, Identity, Limits, LimitsBy};
+use wardroom_model::plan::{AGENT_ID, Access, Identity, Limits, LimitsBy};
 
 use crate::error::{At, Fault, Step};
+use crate::wire::Blueprint;
 
 /// Locked memory: what distributions give a user (8 MiB), enough for key agents and too little to hurt.
 const LOCKED_MEMORY: u64 = 8 << 20;
@@ -19,10 +20,10 @@ const LOCKED_MEMORY: u64 = 8 << 20;
 const QUEUED_BYTES: u64 = 819_200;
 
 /// Names and keys: nothing of the host's session is left.
-pub(crate) fn isolate(plan: &CellPlan) -> Result<Mechanism, Fault> {
+pub(crate) fn isolate(plan: &Blueprint) -> Result<Mechanism, Fault> {
     let step = Step::Isolation;
     process::unshare_cgroup_namespace().at(step, "a control group namespace")?;
-    rustix::system::sethostname(plan.agent.as_str().as_bytes()).at(step, "the host name")?;
+    rustix::system::sethostname(plan.host_name.as_bytes()).at(step, "the host name")?;
     rustix::process::setsid().at(step, "a session of its own")?;
     let got = match process::join_new_keyring().at(step, "a keyring of its own")? {
         true => "own",
@@ -89,7 +90,7 @@ pub(crate) fn hold_on() -> Result<(), Fault> {
 ///
 /// The kernel has no question to ask it back with, so it is tried: `forbidden` is a file that its mode lets everybody read
 /// and that no rule permits.
-pub(crate) fn landlock(plan: &CellPlan, level: u32, forbidden: &OwnedFd) -> Result<Mechanism, Fault> {
+pub(crate) fn landlock(plan: &Blueprint, level: u32, forbidden: &OwnedFd) -> Result<Mechanism, Fault> {
     let step = Step::Landlock;
     let mut places = Vec::with_capacity(plan.landlock.len());
     for rule in &plan.landlock {

@@ -2,11 +2,13 @@
 //! private to them; no other process ever holds an end of this conversation.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minicbor::{Decode, Encode};
-use wardroom_kernel::message;
+use wardroom_kernel::{memory_file, message};
 use wardroom_model::event::Mechanism;
+use wardroom_model::plan::{CellPlan, Identity, LandlockRule, Limits, Mount};
 
 use crate::error::Fault;
 use crate::root::Kind;
@@ -14,6 +16,9 @@ use crate::root::Kind;
 /// The keeper to init.
 #[derive(Debug, Clone, Encode, Decode)]
 pub(crate) enum Request {
+    /// First of all. With a descriptor: the [`Blueprint`] in memory.
+    #[n(5)]
+    Plan,
     /// The mapping and the control group are in place: build.
     #[n(0)]
     Go,
@@ -34,6 +39,42 @@ pub(crate) enum Request {
     /// Before [`Request::Go`], in system mode: sources that the keeper took, a descriptor for each line.
     #[n(4)]
     Sources(#[n(0)] Vec<Source>),
+}
+
+/// What init needs of a plan.
+#[derive(Debug, Encode, Decode)]
+pub(crate) struct Blueprint {
+    #[n(0)]
+    pub(crate) host_name: String,
+    #[n(1)]
+    pub(crate) identity: Identity,
+    #[n(2)]
+    pub(crate) mounts: Vec<Mount>,
+    #[n(3)]
+    pub(crate) landlock: Vec<LandlockRule>,
+    #[n(4)]
+    pub(crate) limits: Limits,
+    #[n(5)]
+    pub(crate) literals: Vec<SocketAddr>,
+    #[n(6)]
+    pub(crate) audit_reads: bool,
+    #[n(7)]
+    pub(crate) may_trace: bool,
+}
+
+impl Blueprint {
+    pub(crate) fn of(plan: &CellPlan) -> Self {
+        Self {
+            host_name: plan.agent.as_str().to_owned(),
+            identity: plan.identity,
+            mounts: plan.mounts.clone(),
+            landlock: plan.landlock.clone(),
+            limits: plan.limits,
+            literals: plan.literals.clone(),
+            audit_reads: plan.audit_reads,
+            may_trace: plan.may_trace,
+        }
+    }
 }
 
 /// A source of a mount, taken by the keeper.
@@ -107,4 +148,15 @@ pub(crate) fn receive<M: for<'b> Decode<'b, ()>>(
     let bytes = buffer.get(..length).unwrap_or_default();
     let message = minicbor::decode(bytes).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(Some((message, fds)))
+}
+
+/// Something as a file in memory, for what may be longer than a message.
+pub(crate) fn in_memory<M: Encode<()>>(name: &str, what: &M) -> io::Result<OwnedFd> {
+    let bytes = minicbor::to_vec(what).map_err(|error| io::Error::other(error.to_string()))?;
+    memory_file::make(name, &bytes)
+}
+
+/// The reverse of [`in_memory`].
+pub(crate) fn from_memory<M: for<'b> Decode<'b, ()>>(file: OwnedFd) -> io::Result<M> {
+    minicbor::decode(&memory_file::read(file)?).map_err(|error| io::Error::other(error.to_string()))
 }

@@ -51,7 +51,8 @@ struct CloneArgs {
 /// The size that belongs to [`CloneArgs`].
 const CLONE_ARGS_SIZE: usize = size_of::<CloneArgs>();
 
-/// Clones the calling process into new user, mount, pid, network, ipc, uts namespaces (Linux 5.3).
+/// Clones the calling process into new user, mount, pid, ipc and uts namespaces (Linux 5.3). A network namespace takes as long
+/// as all of these together, and the child can make its own ([`unshare_network_namespace`]) while the caller goes on.
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when the caller has more than one thread; else what `clone3(2)` says.
@@ -60,7 +61,6 @@ pub fn clone_into_namespaces() -> io::Result<Cloned> {
         libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET
             | libc::CLONE_NEWIPC
             | libc::CLONE_NEWUTS,
     )
@@ -229,8 +229,20 @@ fn empty_set() -> libc::sigset_t {
 /// # Errors
 /// What `unshare(2)` says.
 pub fn unshare_cgroup_namespace() -> io::Result<()> {
-    // SAFETY: this flag touches no memory and no descriptor of the caller.
-    match unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } {
+    unshare(libc::CLONE_NEWCGROUP)
+}
+
+/// Takes the caller, and what it starts, to a new network namespace, empty and owned by its user namespace.
+///
+/// # Errors
+/// What `unshare(2)` says.
+pub fn unshare_network_namespace() -> io::Result<()> {
+    unshare(libc::CLONE_NEWNET)
+}
+
+fn unshare(namespace: libc::c_int) -> io::Result<()> {
+    // SAFETY: none of the flags above touches memory or descriptors of the caller.
+    match unsafe { libc::unshare(namespace) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -9,22 +9,26 @@ use wardroom_kernel::cellnet::{self, CellNetError, CellSockets};
 use wardroom_kernel::idmap::{self, Extent};
 use wardroom_kernel::{process, seccomp};
 use wardroom_model::event::Mechanism;
-use wardroom_model::plan::{AGENT_ID, CellPlan, Identity, Mount};
+use wardroom_model::plan::{AGENT_ID, Identity, Mount};
 
 use super::Setup;
 use crate::devices;
 use crate::error::{At, Fault, Step};
+use crate::filter::{Filter, FilterOptions};
 use crate::privileges::{self, Status, chain};
 use crate::root::{Root, Taken, take};
-use crate::wire::{self, Reply, Request, Source};
+use crate::wire::{self, Blueprint, Reply, Request, Source};
 
 /// Builds the cell and tells the keeper. Returns the descriptor that reports the ends of children.
-pub(super) fn build(setup: &Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fault> {
-    let Setup { plan, filter, landlock, fail } = *setup;
+pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> {
+    let Setup { landlock, fail } = *setup;
     let children = let_go(control)?;
 
-    // It needs nothing of the keeper, which takes the sources of the mounts meanwhile.
+    // Neither needs more of the keeper than the plan: it makes that meanwhile, and takes the sources of the mounts.
     fail.at(Step::Network)?;
+    process::unshare_network_namespace().at(Step::Network, "a network namespace")?;
+    let plan = &await_plan(control)?;
+    let filter = compile(plan)?;
     let sockets = network(plan)?;
 
     fail.at(Step::Identity)?;
@@ -56,7 +60,7 @@ pub(super) fn build(setup: &Setup<'_>, control: &OwnedFd) -> Result<OwnedFd, Fau
 
     fail.at(Step::Filter)?;
     let listener =
-        seccomp::install_with_listener(filter).map_err(|error| Fault::said(Step::Filter, chain(&error)))?;
+        seccomp::install_with_listener(&filter).map_err(|error| Fault::said(Step::Filter, chain(&error)))?;
     // From here on every call that the filter announces would wait for a guard that does not run yet.
     fail.at(Step::Check)?;
     mechanisms.extend(status.ask()?);
@@ -75,8 +79,25 @@ fn let_go(control: &OwnedFd) -> Result<OwnedFd, Fault> {
     process::children_as_descriptor().at(step, "signals")
 }
 
+/// Waits for the plan.
+fn await_plan(control: &OwnedFd) -> Result<Blueprint, Fault> {
+    let step = Step::Clone;
+    let said = wire::receive::<Request>(control, &mut [0; 64]).at(step, "the plan")?;
+    let plan = match said {
+        Some((Request::Plan, descriptors)) => descriptors.into_iter().next(),
+        Some(_) | None => None,
+    };
+    wire::from_memory(plan.ok_or_else(|| Fault::said(step, "the keeper gave no plan"))?).at(step, "the plan")
+}
+
+fn compile(plan: &Blueprint) -> Result<seccomp::Program, Fault> {
+    Filter::new(FilterOptions { audit_reads: plan.audit_reads, may_trace: plan.may_trace })
+        .compile()
+        .map_err(|error| Fault::said(Step::Filter, error.to_string()))
+}
+
 /// Waits for the keeper, which gives the sources of the plan's mounts where it took them (system mode).
-fn await_go(control: &OwnedFd, plan: &CellPlan) -> Result<Option<Vec<Option<Taken>>>, Fault> {
+fn await_go(control: &OwnedFd, plan: &Blueprint) -> Result<Option<Vec<Option<Taken>>>, Fault> {
     let step = Step::Identity;
     let mut taken = match plan.identity {
         Identity::Operator { .. } => None,
@@ -86,7 +107,8 @@ fn await_go(control: &OwnedFd, plan: &CellPlan) -> Result<Option<Vec<Option<Take
         match wire::receive::<Request>(control, &mut [0; 1024]).at(step, "the keeper's word")? {
             Some((Request::Go, _)) => return Ok(taken),
             Some((Request::Sources(sources), from)) => keep(&mut taken, &sources, from)?,
-            Some((Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _)) | None => {
+            Some((Request::Plan | Request::Spawn(_) | Request::Signal { .. } | Request::SignalAll(_), _))
+            | None => {
                 return Err(Fault::said(step, "the keeper did not say go"));
             }
         }
@@ -136,7 +158,7 @@ fn become_owner(identity: Identity) -> Result<(), Fault> {
 
 /// Carries out the plan's mounts in order; returns the cell's terminals.
 fn mounts(
-    plan: &CellPlan,
+    plan: &Blueprint,
     root: &mut Root,
     mut taken: Option<&mut Vec<Option<Taken>>>,
     fail: crate::build::Fail,
@@ -171,7 +193,7 @@ fn mounts(
     terminals.ok_or_else(|| Fault::said(Step::Dev, "the plan has no /dev, and a cell needs its terminals"))
 }
 
-fn network(plan: &CellPlan) -> Result<CellSockets, Fault> {
+fn network(plan: &Blueprint) -> Result<CellSockets, Fault> {
     cellnet::raise(&plan.literals).map_err(|error| match &error {
         CellNetError::Kernel { step: _, source } => Fault::new(Step::Network, error.to_string(), source),
         CellNetError::NotInForce { difference: _ } => Fault::said(Step::Network, chain(&error)),

@@ -1,7 +1,7 @@
 //! Init's loop: children are reaped, programs started, signals passed on. It ends when the keeper does.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ fn shell_status(status: WaitStatus) -> u32 {
 
 fn answer(control: &OwnedFd, request: &Request, fds: Vec<OwnedFd>, running: &mut Running) -> io::Result<()> {
     match *request {
-        Request::Go | Request::Sources(_) => Ok(()),
+        Request::Plan | Request::Go | Request::Sources(_) => Ok(()),
         Request::Spawn(id) => match spawn(control, id, fds) {
             Ok(pid) => {
                 running.push((pid, id));
@@ -115,7 +115,7 @@ fn refuse(control: &OwnedFd, id: u32, error: &io::Error) -> io::Result<()> {
 fn spawn(control: &OwnedFd, id: u32, fds: Vec<OwnedFd>) -> io::Result<Pid> {
     let [body, input, output, error] =
         <[OwnedFd; 4]>::try_from(fds).map_err(|_fds| io::Error::from(Errno::INVAL))?;
-    let program = read_program(&body)?;
+    let program: Program = wire::from_memory(body)?;
     match process::fork_init()? {
         Forked::Parent(pid) => Ok(pid),
         Forked::Child => {
@@ -127,17 +127,4 @@ fn spawn(control: &OwnedFd, id: u32, fds: Vec<OwnedFd>) -> io::Result<Pid> {
             process::exit_now(i32::try_from(status_of(errno)).unwrap_or(126))
         }
     }
-}
-
-fn read_program(body: &OwnedFd) -> io::Result<Program> {
-    let length = rustix::fs::fstat(body.as_fd())?.st_size;
-    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match rustix::io::pread(body, rest, u64::try_from(filled).unwrap_or(u64::MAX))? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            more => filled += more,
-        }
-    }
-    minicbor::decode(&bytes).map_err(|error| io::Error::other(error.to_string()))
 }

@@ -32,6 +32,7 @@ mod worker;
 
 use std::os::fd::OwnedFd;
 
+use wardroom_cell::{BuildOptions, EmptyCell};
 use wardroom_gate::Inspection;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Mount;
@@ -89,6 +90,9 @@ pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
     }
     // What a shell or a service manager left open is for none of the processes that are started from here.
     wardroom_kernel::process::close_at_exec().or_exit(Exit::CannotContain)?;
+    // The cell's init is a copy of this process, so it comes before everything secret that is read below, and before anything
+    // that makes threads.
+    let empty = EmptyCell::make(BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
     let name = policy.name().clone();
     let agent = places.agent(&name);
     let identity = state::prepare(places, &agent)?;
@@ -104,7 +108,7 @@ pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
     let prices = metering::prices(&places.prices()).or_exit(Exit::Policy)?;
     let inspection =
         Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
-    let crew = start::start(places, &agent, &plan, &mut request, inspection)?;
+    let crew = start::start(places, &agent, &plan, start::Prepared { empty, inspection }, &mut request)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
     if let Err(error) = std::fs::remove_file(&agent.control)
         && error.kind() != std::io::ErrorKind::NotFound

@@ -1,5 +1,5 @@
-//! Starting an agent's processes, in the order in which they need each other: the cell, whose sockets the gate will get; the rings
-//! and the scribe while the cell is built; the guard. Whatever fails takes down what stands already, because each is owned by a value.
+//! Starting an agent's processes, in the order in which they need each other: the rings and the scribe while the cell is built, whose
+//! sockets the gate will get; the guard. Whatever fails takes down what stands already, because each is owned by a value.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::GuardSetup;
-use wardroom_cell::{BuildOptions, Cell};
+use wardroom_cell::{Cell, EmptyCell};
 use wardroom_gate::Inspection;
 use wardroom_kernel::message;
 use wardroom_model::Event;
@@ -52,18 +52,26 @@ pub(super) struct Crew {
     pub(super) scribe: Scribe,
 }
 
+/// What a start goes on from, besides the plan.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The cell to build.
+    pub(super) empty: EmptyCell,
+    /// What it takes to look into connections.
+    pub(super) inspection: Inspection,
+}
+
 /// Starts everything but the gate and the agent's command, and puts the start on record.
 pub(super) fn start(
     places: &Places,
     agent: &AgentPlaces,
     plan: &CellPlan,
+    prepared: Prepared,
     request: &mut RunRequest,
-    inspection: Inspection,
 ) -> Result<Crew, Failure> {
-    // The cell is cloned from this process, so it must come before anything that makes threads. Its init builds by itself
-    // from here on, which takes the longest.
-    let building =
-        wardroom_cell::begin(plan, BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
+    let Prepared { empty, inspection } = prepared;
+    // Before anything that makes threads. Init builds by itself from here on, which takes the longest.
+    let building = empty.build(plan).or_exit(Exit::CannotContain)?;
     let scribe =
         Scribe::start(places, agent, &plan.agent, request.source.policy.retention(), Rings::make(agent)?)?;
     let arming = Arming::begin(agent, plan, read_only(plan))?;
@@ -83,7 +91,6 @@ pub(super) fn start(
     let mechanisms = cell.mechanisms().iter().cloned().chain(mechanism).collect();
     record_start(&handoff, plan, mechanisms, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
-    // After the cell, which is a copy of this process: the store's key passes through here.
     let passphrase = std::mem::replace(&mut request.passphrase, Passphrase::Never);
     let broker =
         Broker::start(broker::Parts::of(places, agent, plan.identity), &request.source, passphrase, &gate)?;
