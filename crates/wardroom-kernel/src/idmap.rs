@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitIdOptions, pidfd_send_signal, waitid};
 
-use crate::process::{Cloned, clone_into_user_namespace, exit_now};
+use crate::process::resting_in_user_namespace;
 
 /// One line of a map: `count` ids from `inside` on are those from `outside` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +46,7 @@ fn write_file(path: &str, text: &str) -> io::Result<()> {
 /// # Errors
 /// What `clone3(2)` and the writing of the maps say.
 pub fn namespace(uids: Extent, gids: Extent) -> io::Result<OwnedFd> {
-    let (pid, pidfd) = match clone_into_user_namespace()? {
-        Cloned::Child => wait_for_the_end(),
-        Cloned::Parent { pid, pidfd } => (pid, pidfd),
-    };
+    let (pid, pidfd) = resting_in_user_namespace()?;
     let result = write(Some(pid), uids, gids, false).and_then(|()| {
         let path = format!("/proc/{}/ns/user", pid.as_raw_nonzero());
         Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
@@ -57,14 +54,4 @@ pub fn namespace(uids: Extent, gids: Extent) -> io::Result<OwnedFd> {
     pidfd_send_signal(&pidfd, Signal::KILL)?;
     waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
     result
-}
-
-fn wait_for_the_end() -> ! {
-    // Dies with its parent, so that a parent killed in these microseconds leaves nothing.
-    match rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-        Ok(()) => loop {
-            rustix::event::pause();
-        },
-        Err(_) => exit_now(1),
-    }
 }

@@ -24,12 +24,17 @@ pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> 
     let Setup { landlock, fail } = *setup;
     let children = let_go(control)?;
 
-    // Neither needs more of the keeper than the plan: it makes that meanwhile, and takes the sources of the mounts.
+    // It needs nothing of the keeper, which makes the plan meanwhile.
     fail.at(Step::Network)?;
     process::unshare_network_namespace().at(Step::Network, "a network namespace")?;
+    let sockets = cellnet::raise(&[]).map_err(|error| network_fault(&error))?;
+
     let plan = &await_plan(control)?;
+    if !plan.literals.is_empty() {
+        cellnet::replace_literals(sockets.firewall.as_fd(), &plan.literals)
+            .map_err(|error| network_fault(&error))?;
+    }
     let filter = compile(plan)?;
-    let sockets = network(plan)?;
 
     fail.at(Step::Identity)?;
     let mut taken = await_go(control, plan)?;
@@ -193,11 +198,11 @@ fn mounts(
     terminals.ok_or_else(|| Fault::said(Step::Dev, "the plan has no /dev, and a cell needs its terminals"))
 }
 
-fn network(plan: &Blueprint) -> Result<CellSockets, Fault> {
-    cellnet::raise(&plan.literals).map_err(|error| match &error {
+fn network_fault(error: &CellNetError) -> Fault {
+    match error {
         CellNetError::Kernel { step: _, source } => Fault::new(Step::Network, error.to_string(), source),
-        CellNetError::NotInForce { difference: _ } => Fault::said(Step::Network, chain(&error)),
-    })
+        CellNetError::NotInForce { difference: _ } => Fault::said(Step::Network, chain(error)),
+    }
 }
 
 fn hand_over(

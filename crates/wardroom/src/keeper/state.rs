@@ -151,10 +151,13 @@ fn read_slot(file: &Path) -> anyhow::Result<Option<u32>> {
 
 /// Makes a directory, or checks that what is there is one, belongs to us, and is no symbolic link.
 pub(super) fn make(directory: &Path, mode: u32) -> anyhow::Result<()> {
-    match DirBuilder::new().recursive(true).mode(mode).create(directory) {
-        Ok(()) => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot make {}", directory.display())),
+    let (mut one, mut all) = (DirBuilder::new(), DirBuilder::new());
+    match one.mode(mode).create(directory) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => all.recursive(true).mode(mode).create(directory),
+        made => made,
     }
+    .with_context(|| format!("cannot make {}", directory.display()))?;
     let found = fs::symlink_metadata(directory)?;
     let ours = [Some(geteuid().as_raw()), scribe_id()];
     let system = geteuid().is_root() && found.uid() >= FIRST_ID;
