@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 use wardroom_kernel::cellnet::CellSockets;
 use wardroom_kernel::features::KernelFeatures;
 use wardroom_kernel::idmap::{self, Extent};
@@ -139,6 +140,12 @@ impl Building {
                 .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
         }
         tell(&self.control, &Request::Go, &[])
+    }
+
+    /// The process id of the cell's init, as the host sees it.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.init.pid()
     }
 
     /// Waits until the cell stands.

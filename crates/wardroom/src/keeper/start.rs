@@ -80,14 +80,14 @@ pub(super) fn start(
     let gate_ring = scribe.rings().gate().try_clone_to_owned().or_exit(Exit::Internal)?;
     let parts =
         Parts { ring: gate_ring, attribution: from_guard, identity: plan.identity, inspection, counters };
+    scribe.await_ready()?;
+    let handoff = ring(&scribe)?;
+    let armed = arming.map(|arming| arming.finish(&handoff, building.pid())).transpose()?;
+    let (mechanism, canaries) = armed.unzip();
     let mut cell = building.finish().or_exit(Exit::CannotContain)?;
     let sockets =
         cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
     let gate = Gate::prepare(parts, &request.source, sockets)?;
-    scribe.await_ready()?;
-    let handoff = ring(&scribe)?;
-    let armed = arming.map(|arming| arming.finish(&handoff, cell.pid())).transpose()?;
-    let (mechanism, canaries) = armed.unzip();
     let mechanisms = cell.mechanisms().iter().cloned().chain(mechanism).collect();
     record_start(&handoff, plan, mechanisms, request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
