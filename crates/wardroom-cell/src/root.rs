@@ -4,8 +4,7 @@
 //! because what is mounted there may be the agent's own, with links that it planted for this moment.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,8 +12,8 @@ use std::rc::Rc;
 
 use minicbor::{Decode, Encode};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, symlinkat,
-    unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, sendfile,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use wardroom_kernel::mount::{self, Follow, Protection};
@@ -103,7 +102,7 @@ fn take_tree(
 }
 
 /// The longest file that is copied; a mount costs a start about as much.
-const MOST_COPIED: u64 = 64 << 10;
+const MOST_COPIED: usize = 64 << 10;
 
 /// Takes the source of a [`Mount::Copy`].
 fn take_contents(source: &Path) -> Result<Option<Taken>, Fault> {
@@ -125,7 +124,7 @@ const COPY: BindOptions = BindOptions { write: false, exec: false, owned: false,
 /// Whether a file is short, and readable for everybody inside as it is for everybody outside.
 fn is_copied(stat: &Stat) -> bool {
     let readable = Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH);
-    let short = u64::try_from(stat.st_size).is_ok_and(|size| size <= MOST_COPIED);
+    let short = usize::try_from(stat.st_size).is_ok_and(|size| size <= MOST_COPIED);
     FileType::from_raw_mode(stat.st_mode).is_file() && readable && short
 }
 
@@ -202,7 +201,7 @@ impl Root {
                 self.attach_at(&from, &place, target, options.protection())
             }
             Kind::File => self.attach_to_file(&from, target, options.protection()),
-            Kind::Contents => self.copy(from, target),
+            Kind::Contents => self.copy(&from, target),
         }
     }
 
@@ -218,11 +217,16 @@ impl Root {
     }
 
     /// Copies a file, which may be written to outside meanwhile.
-    fn copy(&mut self, from: OwnedFd, target: &Path) -> Result<(), Fault> {
-        let mut contents = Vec::new();
-        let read = File::from(from).take(MOST_COPIED).read_to_end(&mut contents);
-        read.at(Step::Mount, shown(target))?;
-        self.file(target, &contents, 0o444)
+    fn copy(&mut self, from: &OwnedFd, target: &Path) -> Result<(), Fault> {
+        let to = self.new_file(target, 0o444)?;
+        let mut left = MOST_COPIED;
+        while left > 0 {
+            match sendfile(&to, from, None, left).at(Step::Mount, shown(target))? {
+                0 => break,
+                copied => left -= copied,
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn attach_at(
@@ -260,10 +264,14 @@ impl Root {
         self.attach_at(&tree, &place, target, protection)
     }
 
-    fn file(&mut self, target: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
+    fn new_file(&mut self, target: &Path, mode: u32) -> Result<OwnedFd, Fault> {
         let (parent, name) = self.parent(target)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&parent, name, flags, Mode::from_raw_mode(mode)).at(Step::Mount, shown(target))?;
+        openat(&parent, name, flags, Mode::from_raw_mode(mode)).at(Step::Mount, shown(target))
+    }
+
+    fn file(&mut self, target: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
+        let file = self.new_file(target, mode)?;
         let mut rest = contents;
         while !rest.is_empty() {
             let written = rustix::io::write(&file, rest).at(Step::Mount, shown(target))?;
