@@ -29,6 +29,17 @@ pub(crate) struct Guarded {
     _stop: OwnedFd,
 }
 
+impl Guarded {
+    /// Ends the cell, and says how its guard did.
+    pub(crate) fn end(self) -> Result<GuardEnd, GuardError> {
+        let Self { cell, thread, _stop: stop, .. } = self;
+        drop(cell);
+        let end = thread.join().unwrap();
+        drop(stop);
+        end
+    }
+}
+
 pub(crate) fn guarded(world: &World) -> Guarded {
     let plan = world.plan();
     let mut cell = build(&plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
@@ -92,6 +103,5 @@ fn copied(world: &World) {
 fn ends(world: &World) {
     let mut at = guarded(world);
     assert_eq!(run_in(&mut at.cell, &["true"]).0, 0);
-    drop(at.cell);
-    assert!(matches!(at.thread.join().unwrap().unwrap(), GuardEnd::CellEnded(_)));
+    assert!(matches!(at.end().unwrap(), GuardEnd::CellEnded(_)));
 }
