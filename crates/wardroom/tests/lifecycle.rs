@@ -167,6 +167,30 @@ fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
 }
 
 #[test]
+fn a_gate_that_is_killed_before_it_serves_is_replaced_as_well() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.allow]]\nhost = \"service.test\"\nports = [8080]\n");
+    for round in 0..5 {
+        let run =
+            stage.start("scout", "for n in 1 2 3 4; do getent hosts service.test & done; wait; sleep 0.1");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let gate = loop {
+            if let Some(gate) = helper(&run, "gate") {
+                break gate;
+            }
+            assert!(Instant::now() < deadline, "no gate began");
+        };
+        assert!(kill(gate, "-KILL"));
+        let said = Said::from(run.wait_with_output().unwrap());
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(said.out.matches("service.test").count(), 4, "{said:?}");
+        let again = log(&stage, &["--kind", "supervision"]).matches("was started again").count();
+        assert_eq!(again, round + 1, "{said:?}");
+    }
+    assert_eq!(verified(&stage).code, 0);
+}
+
+#[test]
 fn a_killed_keeper_takes_the_cell_along_and_the_ledger_stays_whole() {
     let stage = Stage::new();
     stage.agent("scout", "");

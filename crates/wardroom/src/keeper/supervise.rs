@@ -226,9 +226,6 @@ impl Run<'_> {
             Ok(Some(Answer::PolicyRefused(why))) => {
                 self.give_up(&format!("the gate refused a policy that is valid: {why}"));
             }
-            Ok(None) | Err(_) if self.crew.gate.starting().is_some() => {
-                self.give_up("the gate did not start (it says why above)");
-            }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
                 Ok(before) => {
                     if let Err(error) = self.crew.broker.supply(&self.crew.gate) {
