@@ -207,6 +207,10 @@ impl Run<'_> {
                 screen::talk("wardroom: the ledger can be written again, and the agent goes on");
                 self.trouble = None;
             }
+            // Another scribe finds out what is there, and records the end. The agent does not go on beside a disk like that.
+            Ok(Some(FromScribe::Lost(what))) => {
+                self.give_up(&format!("the disk did not keep records of the ledger ({what})"));
+            }
             Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. } | FromScribe::Pong)) => {}
             Ok(None) | Err(_) => match self.crew.scribe.replace() {
                 Ok(before) => self.note(
