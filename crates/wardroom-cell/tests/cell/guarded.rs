@@ -11,6 +11,7 @@ use wardroom_cell::guard::{Guard, GuardEnd, GuardError, GuardSetup};
 use wardroom_cell::{BuildOptions, Cell, build};
 use wardroom_model::Event;
 use wardroom_model::event::FileOp;
+use wardroom_model::plan::CellPlan;
 use wardroom_scribe::Handoff;
 
 use crate::harness::{Case, World, run_in};
@@ -41,8 +42,12 @@ impl Guarded {
 }
 
 pub(crate) fn guarded(world: &World) -> Guarded {
-    let plan = world.plan();
-    let mut cell = build(&plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
+    guarded_as(&world.plan())
+}
+
+/// The same in a cell of this plan.
+pub(crate) fn guarded_as(plan: &CellPlan) -> Guarded {
+    let mut cell = build(plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
     let handoff = Arc::new(Handoff::in_memory());
     let (stopped, stop) = std::io::pipe().unwrap();
     let guard = Guard::new(GuardSetup {

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::net::{AddressFamily, SocketType};
 use wardroom_kernel::cellnet::GATE_PORT;
 use wardroom_kernel::probe::process;
-use wardroom_model::{Event, Reason};
 use wardroom_model::event::SocketTarget;
+use wardroom_model::{Event, Reason};
 
 use crate::verify::attempt::{PATIENCE, connect_and_hear, hear, socket};
 use crate::verify::outcome::Outcome;
@@ -153,9 +153,10 @@ fn shared_socket(scene: &Scene) -> Outcome {
 }
 
 fn shared_socket_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
-    trace.first("no connect that is refused because the socket is not the cell's", |event| {
-        matches!(event, Event::Socket(act) if act.verdict.reason == Reason::ForeignSocket)
-    })
+    trace.first(
+        "no connect that is refused because the socket is not the cell's",
+        |event| matches!(event, Event::Socket(act) if act.verdict.reason == Reason::ForeignSocket),
+    )
 }
 
 fn unix_seen(trace: &Trace<'_>, name: &[u8]) -> Result<String, String> {
