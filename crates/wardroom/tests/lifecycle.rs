@@ -190,6 +190,43 @@ fn a_gate_that_is_killed_before_it_serves_is_replaced_as_well() {
     assert_eq!(verified(&stage).code, 0);
 }
 
+/// Makes the guard wait in a connect of its own: what undoes `O_NONBLOCK` is another process that shares the socket.
+const HELD_UP: &str = r#"
+import fcntl, os, socket, time
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
+keep = []
+for _ in range(4):
+    c = socket.socket(); c.setblocking(False); c.connect_ex(server.getsockname()); keep.append(c)
+while not os.path.exists("/workspace/go"):
+    c = socket.socket()
+    undo = os.fork()
+    if undo == 0:
+        while True: fcntl.fcntl(c, fcntl.F_SETFL, 0)
+    connect = os.fork()
+    if connect == 0:
+        c.connect_ex(server.getsockname()); os._exit(0)
+    time.sleep(0.02)
+    for p in [connect, undo]: os.kill(p, 9); os.waitpid(p, 0)
+"#;
+
+#[test]
+fn a_guard_that_is_held_up_by_a_connect_keeps_no_run_from_its_end() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    fs::write(stage.workspace().join("held_up.py"), HELD_UP).unwrap();
+    let run = waiting(&stage, "exec python3 /workspace/held_up.py");
+    let tasks = format!("/proc/{}/task", run.id());
+    until("a second thread that answers", || {
+        let names = fs::read_dir(&tasks).unwrap().flatten();
+        let names = names.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "guard-answers").count() > 1
+    });
+    go(&stage);
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(verified(&stage).code, 0);
+}
+
 #[test]
 fn a_killed_keeper_takes_the_cell_along_and_the_ledger_stays_whole() {
     let stage = Stage::new();
