@@ -20,6 +20,7 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -41,6 +42,7 @@ const CASES: &[Case] = &[
     ("with_the_operators_directory_inside_landlock_alone_keeps_it", with_the_operators_directory),
     ("with_the_operators_directory_permitted_its_probes_get_through", with_the_operators_directory_permitted),
     ("with_a_writable_system_its_probes_get_through", with_a_writable_system),
+    ("with_a_gate_that_permits_all_the_network_s_probes_get_through", with_a_lenient_gate),
 ];
 
 fn main() -> ExitCode {
@@ -53,6 +55,8 @@ const CONNECT: &[&str] = &["N16.shared-socket"];
 /// Probes of what is mounted, and what of it Landlock permits.
 const PRIVATE: &[&str] = &["C1.private-key", "C1.listing"];
 const SYSTEM: &[&str] = &["C2.usr", "C4.usr-local", "C16.path"];
+/// Probes of the firewall and of the gate's resolver.
+const NETWORK: &[&str] = &["N2.literal-v4", "N7.a", "N11.https"];
 const PROBE: &str = "/run/wardroom/probe";
 
 /// What the probes reach for, as `verify` sets it up.
@@ -89,6 +93,8 @@ impl Outside {
         let mut plan = world.plan();
         plan.mounts.push(bind(binary(world).to_str().unwrap(), PROBE, false));
         plan.mounts.push(bind(self.directory.join("shared").to_str().unwrap(), "/wardroom-verify", false));
+        let resolver = b"nameserver 127.0.0.53\n".to_vec();
+        plan.mounts.push(Mount::File { target: "/etc/resolv.conf".into(), contents: resolver, mode: 0o644 });
         permit(&mut plan, "/run/wardroom", Access::ReadExecute);
         permit(&mut plan, "/wardroom-verify", Access::Read);
         plan
@@ -144,7 +150,7 @@ fn all(said: &str, ids: &[&str], kinds: &[&str]) {
 fn intact(world: &World) {
     let outside = set_up(world);
     let mut at = guarded_as(&outside.plan(world));
-    let ids = [CALLS, CONNECT, PRIVATE, SYSTEM].concat();
+    let ids = [CALLS, CONNECT, PRIVATE, SYSTEM, &NETWORK[..1]].concat();
     let (_, said) = run_in(&mut at.cell, &outside.words(&ids));
     all(&said, &ids, &["Blocked"]);
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
@@ -219,4 +225,27 @@ fn with_a_writable_system(world: &World) {
     let mut at = guarded_as(&plan);
     let (_, said) = run_in(&mut at.cell, &outside.words(SYSTEM));
     all(&said, SYSTEM, &["Succeeded"]);
+}
+
+/// The firewall lets an address through, and who stands at the gate's sockets takes every connection and knows every name.
+fn with_a_lenient_gate(world: &World) {
+    let outside = set_up(world);
+    let mut plan = outside.plan(world);
+    plan.literals.push("203.0.113.1:443".parse().unwrap());
+    let mut at = guarded_as(&plan);
+    let (sockets, _firewall) = at.cell.take_sockets().unwrap().split();
+    let (names, _connections) = (UdpSocket::from(sockets.dns_udp), sockets.tcp4);
+    names.set_nonblocking(false).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = names.recv_from(&mut buffer) {
+            let mut answer = buffer[..length].to_vec();
+            // A response without an error, and one address in it (RFC 1035, 4.1).
+            answer[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1]);
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 1]);
+            let _asked_and_gone = names.send_to(&answer, from);
+        }
+    });
+    let (_, said) = run_in(&mut at.cell, &outside.words(NETWORK));
+    all(&said, NETWORK, &["Succeeded"]);
 }
