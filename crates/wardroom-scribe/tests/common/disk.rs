@@ -24,6 +24,8 @@ pub(crate) struct Disk {
     now: BTreeMap<String, usize>,
     /// Numbered records that a signed checkpoint speaks of.
     pub(crate) promised: u64,
+    /// Whether anything was signed since the scribe began.
+    pub(crate) signed: bool,
     /// Numbered records that were written.
     pub(crate) written: u64,
     /// The ring as it is now and as it was before: of each page of it, the disk may have either.
@@ -94,6 +96,7 @@ impl Disk {
             settled: 0,
             now,
             promised: 0,
+            signed: false,
             written: 0,
             rings: [Vec::new(), Vec::new()],
         }
@@ -164,6 +167,7 @@ impl Disk {
         if to == "checkpoint" {
             // All that is written by now is what it covers: nothing is written between the sync and this.
             self.promised = self.written;
+            self.signed = true;
         }
         self.now.insert(to.clone(), file);
         self.names.push(Change::Renamed(from, to));
