@@ -96,11 +96,12 @@ pub struct Ring {
 impl Ring {
     /// Makes an empty ring in `file`, which must be empty, readable and writable. All blocks are allocated here.
     ///
-    /// `start` is the first position: random, so that positions of an earlier ring are never met again.
+    /// `start` is the first position: random, so that positions of an earlier ring are never met again. `boot` names this life
+    /// of the machine.
     ///
     /// # Errors
     /// `ENOSPC` above all.
-    pub fn format(file: BorrowedFd<'_>, producer: u8, start: u64) -> Result<Self, RingError> {
+    pub fn format(file: BorrowedFd<'_>, producer: u8, start: u64, boot: u64) -> Result<Self, RingError> {
         fallocate(file, FallocateFlags::empty(), 0, HEADER + CAPACITY).map_err(system("allocated"))?;
         let ring = Self { map: Map::new(file, HEADER, CAPACITY).map_err(system("mapped"))? };
         let header = ring.map.header();
@@ -109,6 +110,7 @@ impl Ring {
         let start = (start >> 2) & !7;
         header.capacity.store(CAPACITY, Ordering::Relaxed);
         header.producer.store(u32::from(producer), Ordering::Relaxed);
+        header.boot.store(boot, Ordering::Relaxed);
         header.head.value.store(start, Ordering::Relaxed);
         header.tail.value.store(start, Ordering::Relaxed);
         header.state.value.store(State::Open.number(), Ordering::Relaxed);
@@ -146,6 +148,20 @@ impl Ring {
     #[must_use]
     pub fn producer_number(&self) -> u32 {
         self.map.header().producer.load(Ordering::Relaxed)
+    }
+
+    /// The life of the machine in which it was made. After another one its pages are those that the disk happened to have, each
+    /// from a time of its own.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.map.header().boot.load(Ordering::Relaxed)
+    }
+
+    /// What is published and not taken, which stays so. For a ring that nobody uses.
+    #[must_use]
+    pub fn left(&self) -> Region {
+        let tail = self.map.header().tail.value.load(Ordering::Acquire);
+        Region::copied(self, tail, self.map.header().head.value.load(Ordering::Acquire), CAPACITY)
     }
 
     /// Whether producers may hand over.

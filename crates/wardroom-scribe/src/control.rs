@@ -48,6 +48,9 @@ pub enum FromScribe {
         #[n(0)]
         records: u64,
     },
+    /// The disk did not keep what was written to it, and the scribe ends: how much is lost only the next one finds out.
+    #[n(5)]
+    Lost(#[n(0)] String),
     /// The process runs. Whether the disk does is another matter: see [`FromScribe::Trouble`].
     #[n(4)]
     Pong,
@@ -122,6 +125,7 @@ impl Control {
     pub(crate) fn tell(&self, message: &FromScribe) {
         let message = match message {
             FromScribe::Trouble(text) => FromScribe::Trouble(text.chars().take(400).collect()),
+            FromScribe::Lost(text) => FromScribe::Lost(text.chars().take(400).collect()),
             other @ (FromScribe::Ready { .. }
             | FromScribe::Relieved
             | FromScribe::Pong

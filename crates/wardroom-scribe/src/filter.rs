@@ -49,6 +49,7 @@ const FREE: &[&str] = &[
     "rename",
     "renameat",
     "renameat2",
+    "fadvise64",
     "fallocate",
     "ftruncate",
     "fsync",

@@ -13,7 +13,7 @@ use wardroom_ledger::{Checkpoint, Signer, Tree, Verifier, frame, tree};
 
 use crate::hint::{self, Hint};
 use crate::levels::{LevelFiles, Levels};
-use crate::place::{Place, PlaceError};
+use crate::place::{Place, PlaceError, SYNC};
 use crate::segment::{self, Stream};
 use crate::store::{Segment, Store, StoreError};
 
@@ -129,6 +129,9 @@ impl Scan {
         if first > self.tree.size() || (offset == 0 && first != self.tree.size()) {
             return Err(StoreError::Gap(self.tree.size()));
         }
+        if last && offset == 0 {
+            have_the_disk_answer(place, first)?;
+        }
         let mut stream = Stream::open(place, first)?;
         if offset > 0 {
             stream.seek(offset);
@@ -187,6 +190,15 @@ impl Scan {
             if self.tree.size() == checkpoint.size { Some(self.tree.root()) } else { self.at_checkpoint };
         if root == Some(checkpoint.root) { Ok(()) } else { Err(StoreError::OtherRoot) }
     }
+}
+
+/// After an end that was not in peace the kernel may hold pages of a segment that it could not write, and takes for written: a
+/// sync that fails is told once, and perhaps to a scribe that was killed then. What can be written is; the rest is read again.
+fn have_the_disk_answer(place: &Place, first: u64) -> Result<(), PlaceError> {
+    let name = layout::name(first, Part::Plain);
+    let Some(file) = place.readable(&name)? else { return Ok(()) };
+    file.sync_data().map_err(|source| place.io(SYNC, &name, source))?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(place.failed("reread", &name))
 }
 
 /// Bytes of a plain segment; of any other, none.

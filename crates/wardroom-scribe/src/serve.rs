@@ -207,12 +207,13 @@ impl Scribe {
 
     /// Does something with the disk, however long the disk takes to allow it. Producers wait meanwhile.
     ///
-    /// Only a failed sync is fatal: the kernel may have dropped what it could not write, and only a new opening
-    /// tells what is there.
+    /// Only a failed sync is fatal: the kernel has marked as written what it could not write, and would say so of a second
+    /// attempt. Only a new opening, which reads from the disk, tells what is there.
     fn insist(&mut self, act: impl Fn(&mut Store) -> Result<(), PlaceError>) -> Result<(), ScribeError> {
         let mut attempts = 0_u32;
         while let Err(error) = act(&mut self.store) {
             if error.is_failed_sync() {
+                self.control.tell(&FromScribe::Lost(describe(&error)));
                 return Err(error.into());
             }
             if attempts == 0 {

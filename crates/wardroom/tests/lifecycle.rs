@@ -167,6 +167,115 @@ fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
 }
 
 #[test]
+fn a_gate_that_is_killed_before_it_serves_is_replaced_as_well() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.allow]]\nhost = \"service.test\"\nports = [8080]\n");
+    for round in 0..5 {
+        let run =
+            stage.start("scout", "for n in 1 2 3 4; do getent hosts service.test & done; wait; sleep 0.1");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let gate = loop {
+            if let Some(gate) = helper(&run, "gate") {
+                break gate;
+            }
+            assert!(Instant::now() < deadline, "no gate began");
+        };
+        assert!(kill(gate, "-KILL"));
+        let said = Said::from(run.wait_with_output().unwrap());
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_eq!(said.out.matches("service.test").count(), 4, "{said:?}");
+        let again = log(&stage, &["--kind", "supervision"]).matches("was started again").count();
+        assert_eq!(again, round + 1, "{said:?}");
+    }
+    assert_eq!(verified(&stage).code, 0);
+}
+
+/// A file system on a disk that promises more than it has, in mounts of its own. The agent writes until the disk has no more.
+const THIN_DISK: &str = r#"
+mount -t tmpfs -o size=24m tmpfs "$2/thin" && truncate -s 96m "$2/thin/disk" &&
+mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1,nodiscard "$2/thin/disk" && mount -o loop "$2/thin/disk" "$2/state" || exit 77
+chmod 755 "$2/state"
+"$1" --base "$2" run scout -- sh -c 'n=0; while :; do n=$((n+1)); : > /workspace/f$((n%50)); done' &
+until [ -e "$2/state/scout/ledger/checkpoint" ] || ! kill -0 $!; do sleep 0.05; done
+echo "signed $(sed -n 2p "$2/state/scout/ledger/checkpoint")"
+dd if=/dev/zero of="$2/thin/rest" bs=64k 2>/dev/null; dd if=/dev/zero of="$2/thin/last" bs=512 2>/dev/null
+wait $!; echo "the run ended with $?"
+rm "$2/thin/rest" "$2/thin/last"
+"$1" --base "$2" run scout -- true; echo "the next one with $?"
+"$1" --base "$2" ledger verify scout; echo "the ledger is $?"
+"$1" --base "$2" log scout
+"#;
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a skip is counted by xtask")]
+fn a_disk_that_does_not_keep_the_ledger_ends_the_cell_and_what_is_left_is_whole() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for name in ["thin", "state"] {
+        fs::create_dir(stage.base().join(name)).unwrap();
+    }
+    let disk = Command::new("unshare")
+        .args(["--mount", "sh", "-c", THIN_DISK, "sh", common::WARDROOM, stage.base().to_str().unwrap()])
+        .output();
+    let said = match disk {
+        Ok(output) if ![Some(1), Some(77), Some(127)].contains(&output.status.code()) => Said::from(output),
+        other => {
+            eprintln!(
+                "SKIPPED: a_disk_that_does_not_keep_the_ledger_ends_the_cell: no such disk here ({other:?})"
+            );
+            return;
+        }
+    };
+    for part in ["the run ended with 213", "the next one with 0", "the ledger is 0"] {
+        assert!(said.out.contains(part), "{part}: {said:?}");
+    }
+    assert!(said.err.contains("the disk did not keep records of the ledger"), "{said:?}");
+    let number = |before: &str| -> u64 {
+        let rest = said.out.split_once(before).map(|(_, rest)| rest).unwrap_or_default();
+        rest.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()
+    };
+    let (signed, kept) = (number("signed "), number("recovered after an unclean end: "));
+    assert!(signed > 0 && kept >= signed, "{kept} of {signed} that were signed: {said:?}");
+}
+
+/// Makes the guard wait in a connect of its own: what undoes `O_NONBLOCK` is another process that shares the socket.
+const HELD_UP: &str = r#"
+import fcntl, os, socket, time
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
+keep = []
+for _ in range(4):
+    c = socket.socket(); c.setblocking(False); c.connect_ex(server.getsockname()); keep.append(c)
+while not os.path.exists("/workspace/go"):
+    c = socket.socket()
+    undo = os.fork()
+    if undo == 0:
+        while True: fcntl.fcntl(c, fcntl.F_SETFL, 0)
+    connect = os.fork()
+    if connect == 0:
+        c.connect_ex(server.getsockname()); os._exit(0)
+    time.sleep(0.02)
+    for p in [connect, undo]: os.kill(p, 9); os.waitpid(p, 0)
+"#;
+
+#[test]
+fn a_guard_that_is_held_up_by_a_connect_keeps_no_run_from_its_end() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    fs::write(stage.workspace().join("held_up.py"), HELD_UP).unwrap();
+    let run = waiting(&stage, "exec python3 /workspace/held_up.py");
+    let tasks = format!("/proc/{}/task", run.id());
+    until("a second thread that answers", || {
+        let names = fs::read_dir(&tasks).unwrap().flatten();
+        let names = names.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "guard-answers").count() > 1
+    });
+    go(&stage);
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(verified(&stage).code, 0);
+}
+
+#[test]
 fn a_killed_keeper_takes_the_cell_along_and_the_ledger_stays_whole() {
     let stage = Stage::new();
     stage.agent("scout", "");

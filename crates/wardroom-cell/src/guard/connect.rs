@@ -131,9 +131,7 @@ impl Guard {
             return Err(Refused::Never("connect a socket that was made outside of the cell", Errno::PERM));
         }
         match (socket.family, path(given)) {
-            (AddressFamily::UNIX, Some(path)) => {
-                Ok(Task::ConnectToFile(self.own_file(call.thread, socket, path?)?))
-            }
+            (AddressFamily::UNIX, Some(path)) => Ok(Task::ConnectToFile(self.own_file(call, socket, path?)?)),
             (AddressFamily::UNIX | AddressFamily::INET | AddressFamily::INET6, _) => {
                 Ok(Task::ConnectTo(given.to_vec()))
             }
@@ -142,12 +140,21 @@ impl Guard {
         }
     }
 
-    /// The file at this path, if a program of the cell listens there.
-    fn own_file(&mut self, thread: Pid, socket: &Held, path: &[u8]) -> Result<OwnedFd, Refused> {
-        let path = absolute(thread, u64::from(AT_FDCWD), path.to_vec());
-        if self.root.is_none() {
-            self.root = Some(identity::root(thread)?);
+    /// Opens the cell's root directory, once.
+    pub(super) fn learn_root(&mut self, call: &Notification) {
+        if self.root.is_none()
+            && let Ok(root) = identity::root(call.thread)
+            // Only now is it sure that it is the caller's, and not of who has its number by now.
+            && self.listener.is_waiting(call.id)
+        {
+            self.root = Some(root);
         }
+    }
+
+    /// The file at this path, if a program of the cell listens there.
+    fn own_file(&mut self, call: &Notification, socket: &Held, path: &[u8]) -> Result<OwnedFd, Refused> {
+        let path = absolute(call.thread, u64::from(AT_FDCWD), path.to_vec());
+        self.learn_root(call);
         let Some(root) = &self.root else { return Err(Errno::NOENT.into()) };
         let (user, group) = socket.owner;
         let (file, stat) = foreign::acting_as(user, group, || identity::place(root, &path))???;
@@ -186,6 +193,11 @@ enum Attempt {
 impl Errand {
     pub(super) fn new(call: u64, socket: Held, to: Task) -> Self {
         Self { call, socket, to }
+    }
+
+    /// For a caller that is gone: its socket may linger.
+    pub(super) fn let_go(call: u64, socket: Held) -> Self {
+        Self::new(call, socket, Task::Answer(Reply::Errno(Errno::INTR)))
     }
 
     /// Does it and answers. Where the caller has to wait, another thread waits with it.
@@ -242,8 +254,8 @@ impl Errand {
         let _early = rustix::event::poll(watched, Some(&step));
     }
 
-    /// One attempt that does not wait, whatever the caller's socket says. A thread of the agent's that puts that back in
-    /// these microseconds has its own cell's calls wait.
+    /// One attempt that does not wait, whatever the caller's socket says. Where a thread of the agent's puts that back in
+    /// these microseconds it does wait, and another thread answers meanwhile.
     fn attempt(&self) -> Result<Attempt, GuardError> {
         let Held { fd, protocol, .. } = &self.socket;
         let datagrams = protocol.is_some_and(|protocol| u32::from(protocol) == ipproto::UDP.as_raw().get());

@@ -95,7 +95,7 @@ impl Guard {
             }
             Err(other) => return Err(other),
         };
-        let (file, interpreter) = self.expect(call.thread, &wanted.path);
+        let (file, interpreter) = self.expect(call, &wanted.path);
         if file == Expected::Absent {
             event.verdict.outcome = Outcome::Failed;
         }
@@ -190,13 +190,12 @@ impl Guard {
     }
 
     /// What the kernel will load for this path, and the interpreter where it is a script.
-    fn expect(&mut self, thread: Pid, path: &[u8]) -> (Expected, Option<Vec<u8>>) {
+    fn expect(&mut self, call: &Notification, path: &[u8]) -> (Expected, Option<Vec<u8>>) {
+        let thread = call.thread;
         if let Some(link) = own_link(path) {
             return (identity::file(thread, &link).map_or(Expected::Unknown, Expected::File), None);
         }
-        if self.root.is_none() {
-            self.root = identity::root(thread).ok();
-        }
+        self.learn_root(call);
         let Some(root) = &self.root else { return (Expected::Unknown, None) };
         let mut first = None;
         let mut path = path.to_vec();

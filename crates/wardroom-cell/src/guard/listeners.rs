@@ -67,7 +67,7 @@ impl Guard {
         let [fd, ..] = call.arguments;
         let Ok(socket) = self.held(call.thread, low(fd))? else { return Ok(Reply::Continue.into()) };
         if !self.listener.is_waiting(call.id) {
-            return Err(Trouble::Gone);
+            return Ok(Decided::Errand(Errand::let_go(call.id, socket)));
         }
         let reply = match socket.family {
             // What the operator gave keeps its file to itself.

@@ -7,6 +7,7 @@
 //! Whatever fails here fails closed: no record, no call.
 
 mod connect;
+mod errands;
 mod exec;
 mod file;
 mod listeners;

@@ -92,7 +92,12 @@ impl Guard {
                 }
             },
         };
-        self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
+        match self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict })) {
+            Err(Trouble::Gone) if let Ok(socket) = held => {
+                return Ok(Decided::Errand(Errand::let_go(call.id, socket)));
+            }
+            recorded => recorded?,
+        }
         if let Some(attribution) = attribution {
             self.attribute(&attribution)?;
         }

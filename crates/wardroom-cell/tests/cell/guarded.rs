@@ -11,6 +11,7 @@ use wardroom_cell::guard::{Guard, GuardEnd, GuardError, GuardSetup};
 use wardroom_cell::{BuildOptions, Cell, build};
 use wardroom_model::Event;
 use wardroom_model::event::FileOp;
+use wardroom_model::plan::CellPlan;
 use wardroom_scribe::Handoff;
 
 use crate::harness::{Case, World, run_in};
@@ -29,9 +30,24 @@ pub(crate) struct Guarded {
     _stop: OwnedFd,
 }
 
+impl Guarded {
+    /// Ends the cell, and says how its guard did.
+    pub(crate) fn end(self) -> Result<GuardEnd, GuardError> {
+        let Self { cell, thread, _stop: stop, .. } = self;
+        drop(cell);
+        let end = thread.join().unwrap();
+        drop(stop);
+        end
+    }
+}
+
 pub(crate) fn guarded(world: &World) -> Guarded {
-    let plan = world.plan();
-    let mut cell = build(&plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
+    guarded_as(&world.plan())
+}
+
+/// The same in a cell of this plan.
+pub(crate) fn guarded_as(plan: &CellPlan) -> Guarded {
+    let mut cell = build(plan, BuildOptions::for_this_kernel()).unwrap_or_else(|error| panic!("{error}"));
     let handoff = Arc::new(Handoff::in_memory());
     let (stopped, stop) = std::io::pipe().unwrap();
     let guard = Guard::new(GuardSetup {
@@ -92,6 +108,5 @@ fn copied(world: &World) {
 fn ends(world: &World) {
     let mut at = guarded(world);
     assert_eq!(run_in(&mut at.cell, &["true"]).0, 0);
-    drop(at.cell);
-    assert!(matches!(at.thread.join().unwrap().unwrap(), GuardEnd::CellEnded(_)));
+    assert!(matches!(at.end().unwrap(), GuardEnd::CellEnded(_)));
 }

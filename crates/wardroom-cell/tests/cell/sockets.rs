@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     ("pythons_and_nodes_own_ways_work", runtimes),
     ("a_unix_socket_of_the_hosts_in_the_workspace_is_refused_and_seen", hosts),
     ("a_socket_that_the_operator_gave_connects_to_nothing", given),
+    ("a_connect_that_is_made_to_wait_holds_nobody_else_up", held_up),
 ];
 
 fn python(world: &World, script: &str) -> (u32, String, Vec<Event>) {
@@ -220,6 +221,52 @@ print("refused")
     at.cell.spawn(spawn).unwrap();
     let said = std::io::read_to_string(reader).unwrap();
     assert_eq!(said, "refused\n", "{:#?}", at.handoff.taken());
+}
+
+/// Another process shares the socket, and undoes what keeps the guard from waiting for a listener that never accepts.
+fn held_up(world: &World) {
+    let mut at = guarded(world);
+    let script = r#"
+import fcntl, os, socket
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen(0)
+keep = []
+for _ in range(4):
+    c = socket.socket(); c.setblocking(False); c.connect_ex(server.getsockname()); keep.append(c)
+while True:
+    c = socket.socket()
+    undo = os.fork()
+    if undo == 0:
+        while True: fcntl.fcntl(c, fcntl.F_SETFL, 0)
+    go = os.fork()
+    if go == 0:
+        c.connect_ex(server.getsockname()); os._exit(0)
+    import time; time.sleep(0.02)
+    for p in [go, undo]: os.kill(p, 9); os.waitpid(p, 0)
+"#;
+    let (_said, writer) = std::io::pipe().unwrap();
+    at.cell.spawn(crate::harness::spawn_of(&["python3", "-c", script], &writer.into())).unwrap();
+    let mut before = 1;
+    for _ in 0..3 {
+        before = await_another_thread(before);
+        // Whoever is out is out: the cell's other calls are answered.
+        assert_eq!(run_in(&mut at.cell, &["/bin/sh", "-c", "echo x > report"]).0, 0);
+    }
+    assert!(at.end().is_ok(), "the guard's end waits for nobody who is out");
+}
+
+/// Waits until more than `before` threads have answered for the guard.
+fn await_another_thread(before: usize) -> usize {
+    for _ in 0..6000 {
+        let names = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        let answering = names.filter(|name| name.trim_end() == "guard-answers").count();
+        if answering > before {
+            return answering;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("no connect was made to wait")
 }
 
 /// The service is there, and answers who is not in a cell.

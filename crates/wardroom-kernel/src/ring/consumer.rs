@@ -75,23 +75,7 @@ impl Consumer {
     /// consists of one malformed rest, and the next call starts behind it.
     pub fn copy_out(&mut self, into: &mut Region) {
         let head = self.ring.map.header().head.value.load(Ordering::Acquire);
-        into.bytes.clear();
-        into.start = self.tail;
-        let sound = head.checked_sub(self.tail).filter(|used| *used <= CAPACITY && used % 8 == 0);
-        let Some(used) = sound else {
-            // One word of zeros is no message. Then go on from where the producer claims to be.
-            into.bytes.extend_from_slice(&[0; 8]);
-            into.start = head.wrapping_sub(8);
-            return;
-        };
-        let data = self.ring.map.data();
-        for offset in (0..used.min(AT_ONCE)).step_by(8) {
-            let word = cell(data, self.tail + offset).map_or(0, |cell| cell.load(Ordering::Relaxed));
-            into.bytes.extend_from_slice(&word.to_ne_bytes());
-        }
-        if used > AT_ONCE {
-            into.end_with_a_message();
-        }
+        into.copy(&self.ring, self.tail, head, AT_ONCE);
     }
 
     /// Gives the room before `position` back to the producer, and wakes it if it waits.
@@ -119,6 +103,32 @@ impl Consumer {
 }
 
 impl Region {
+    pub(super) fn copied(ring: &Ring, tail: u64, head: u64, at_most: u64) -> Self {
+        let mut region = Self::default();
+        region.copy(ring, tail, head, at_most);
+        region
+    }
+
+    fn copy(&mut self, ring: &Ring, tail: u64, head: u64, at_most: u64) {
+        self.bytes.clear();
+        self.start = tail;
+        let sound = head.checked_sub(tail).filter(|used| *used <= CAPACITY && used % 8 == 0);
+        let Some(used) = sound else {
+            // One word of zeros is no message. Then go on from where the producer claims to be.
+            self.bytes.extend_from_slice(&[0; 8]);
+            self.start = head.wrapping_sub(8);
+            return;
+        };
+        let data = ring.map.data();
+        for offset in (0..used.min(at_most)).step_by(8) {
+            let word = cell(data, tail + offset).map_or(0, |cell| cell.load(Ordering::Relaxed));
+            self.bytes.extend_from_slice(&word.to_ne_bytes());
+        }
+        if used > at_most {
+            self.end_with_a_message();
+        }
+    }
+
     /// The messages in order. After a malformed rest there is nothing more.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, Malformed>> {
         let mut at = 0_usize;

@@ -24,6 +24,8 @@ pub(super) struct Header {
     pub(super) magic: AtomicU64,
     pub(super) capacity: AtomicU64,
     pub(super) producer: AtomicU32,
+    /// In which life of the machine it was made: since then its pages have been written by processes alone.
+    pub(super) boot: AtomicU64,
     /// Position after the last published message.
     pub(super) head: Line<AtomicU64>,
     /// Position after the last message that the consumer is done with.

@@ -7,7 +7,7 @@ use super::*;
 
 fn ring() -> (File, Ring) {
     let file = tempfile::tempfile().unwrap();
-    let ring = Ring::format(file.as_fd(), 1, 0x1234_5678_9abc_def0).unwrap();
+    let ring = Ring::format(file.as_fd(), 1, 0x1234_5678_9abc_def0, 1).unwrap();
     (file, ring)
 }
 

@@ -160,7 +160,8 @@ impl Gate {
     pub(super) fn enforce(&mut self, source: &Source) -> anyhow::Result<()> {
         cellnet::replace_literals(self.firewall.as_fd(), &source.policy.network().literals())?;
         self.given.text.clone_from(&source.text);
-        if control::send_policy(self.control(), &source.text).is_err() {
+        // One that has not begun begins with it, and takes nothing from its queue before that.
+        if self.ahead.is_none() && control::send_policy(self.control(), &source.text).is_err() {
             // One that does not take it ends, and its successor begins with it.
             self.kill()?;
         }

@@ -97,7 +97,9 @@ impl Scribe {
             match hear::<FromScribe>(self.control()).or_exit(Exit::Ledger)? {
                 Some(FromScribe::Ready { .. }) => return Ok(()),
                 Some(FromScribe::Relieved | FromScribe::Finished { .. } | FromScribe::Pong) => {}
-                Some(FromScribe::Trouble(what)) => return Err(Failure::new(Exit::Ledger, what)),
+                Some(FromScribe::Trouble(what) | FromScribe::Lost(what)) => {
+                    return Err(Failure::new(Exit::Ledger, what));
+                }
                 None => {
                     return Err(Failure::new(
                         Exit::Ledger,

@@ -207,6 +207,10 @@ impl Run<'_> {
                 screen::talk("wardroom: the ledger can be written again, and the agent goes on");
                 self.trouble = None;
             }
+            // Another scribe finds out what is there, and records the end. The agent does not go on beside a disk like that.
+            Ok(Some(FromScribe::Lost(what))) => {
+                self.give_up(&format!("the disk did not keep records of the ledger ({what})"));
+            }
             Ok(Some(FromScribe::Ready { .. } | FromScribe::Finished { .. } | FromScribe::Pong)) => {}
             Ok(None) | Err(_) => match self.crew.scribe.replace() {
                 Ok(before) => self.note(
@@ -225,9 +229,6 @@ impl Run<'_> {
             Ok(Some(Answer::Pong | Answer::PolicyInForce(_))) => {}
             Ok(Some(Answer::PolicyRefused(why))) => {
                 self.give_up(&format!("the gate refused a policy that is valid: {why}"));
-            }
-            Ok(None) | Err(_) if self.crew.gate.starting().is_some() => {
-                self.give_up("the gate did not start (it says why above)");
             }
             Ok(None) | Err(_) => match self.crew.gate.replace() {
                 Ok(before) => {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -19,7 +19,7 @@ use wardroom_model::exit::Exit;
 use super::attempt::in_passing;
 use super::dns;
 use super::role::again;
-use super::scene::{Fixtures, GREETING, PolicyFacts};
+use super::scene::{Fixtures, GREETING, PolicyFacts, SHARED_SOCKET};
 use super::trace::contains;
 use crate::failure::{Done, OrExit};
 use crate::screen;
@@ -92,6 +92,7 @@ fn set_up(directory: &Path) -> io::Result<Fixtures> {
     let secret = secret(directory)?;
     let file_socket = directory.join("docker.sock");
     greet_unix(UnixListener::bind(&file_socket)?);
+    share_socket(&directory.join("shared"))?;
     let abstract_socket = format!("wardroom-verify-{nonce}");
     greet_unix(UnixListener::bind_addr(&UnixAddr::from_abstract_name(abstract_socket.as_bytes())?)?);
     let outer = own_address().and_then(|ip| greet(SocketAddr::new(ip, 0)).ok());
@@ -112,6 +113,15 @@ fn set_up(directory: &Path) -> io::Result<Fixtures> {
         policy: PolicyFacts::default(),
         services: Vec::new(),
     })
+}
+
+/// Nothing but the cell keeps anybody who sees it from connecting.
+fn share_socket(directory: &Path) -> io::Result<()> {
+    let socket = directory.join(SHARED_SOCKET);
+    fs::create_dir(directory)?;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+    greet_unix(UnixListener::bind(&socket)?);
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777))
 }
 
 /// The directory's name ends in the run's nonce.

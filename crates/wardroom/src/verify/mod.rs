@@ -121,11 +121,14 @@ impl<'a> Run<'a> {
         let controls = by_id(controlled.map(|id| role::run("control", id, &fixtures)).collect());
         // After the controls, for one of which there must be no policy to replace.
         let with_services = self.with_services(&source);
-        let mut attempts = session::attempts(self.places, source, &fixtures, ids)?;
+        let shared = self.outside.fixtures.shared();
+        let mut attempts = session::attempts(self.places, source, &shared, &fixtures, ids)?;
         let older = self.outside.fixtures.directory.join("older");
         let older = ledger::copy(&self.agent.ledger, &older).is_ok().then_some(older);
         match with_services {
-            Ok(source) => attempts.extend(session::attempts(self.places, source, &fixtures, governed)?),
+            Ok(source) => {
+                attempts.extend(session::attempts(self.places, source, &shared, &fixtures, governed)?);
+            }
             // A policy to which no rules can be added. What was not tried will say so.
             Err(failure) => in_passing::<u8, ()>(Ok(failure.tell())),
         }

@@ -66,6 +66,13 @@ pub(crate) struct Fixtures {
     pub(crate) services: Vec<Service>,
 }
 
+impl Fixtures {
+    /// A directory that a cell sees, with a socket in it ([`SHARED_SOCKET`]) on which a service of the host's greets.
+    pub(crate) fn shared(&self) -> PathBuf {
+        self.directory.join("shared")
+    }
+}
+
 /// What of the policy the attempts must know.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct PolicyFacts {
@@ -86,6 +93,9 @@ pub(crate) struct PolicyFacts {
     /// How much memory may be used on this machine without harming others.
     pub(crate) room: u64,
 }
+
+/// A service's socket in the shared directory.
+pub(crate) const SHARED_SOCKET: &str = "service.sock";
 
 /// What the fixtures say when they are reached.
 pub(crate) const GREETING: &str = "wardroom-verify was here\n";

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -23,10 +23,15 @@ use crate::places::{AgentPlaces, Places};
 /// Where our own program is found inside.
 const INSIDE: &str = "/run/wardroom/probe";
 
-/// Runs these probes in a cell of this policy, one after the other.
+/// Where a directory of the host's is found inside, as if the policy shared it: not among the places where services keep
+/// their sockets, for there must be none in those.
+pub(super) const SHARED: &str = "/wardroom-verify";
+
+/// Runs these probes in a cell of this policy, one after the other. `shared` is a directory that it sees as well.
 pub(super) fn attempts(
     places: &Places,
     source: Source,
+    shared: &Path,
     fixtures: &str,
     ids: &[&str],
 ) -> Result<Vec<Report>, Failure> {
@@ -40,7 +45,7 @@ pub(super) fn attempts(
         passphrase: keeper::Passphrase::Never,
         source,
         command: words.map(|word| word.as_bytes().to_vec()).collect(),
-        mounts: vec![ourselves().or_exit(Exit::Internal)?],
+        mounts: vec![ourselves().or_exit(Exit::Internal)?, read_only(shared.to_owned(), SHARED, false)],
         streams: Streams::Given(streams(output).or_exit(Exit::Internal)?),
         action: command_line(),
     };
@@ -58,14 +63,11 @@ pub(super) fn attempts(
 
 /// Our own program, read-only, for the agent to start.
 fn ourselves() -> std::io::Result<Mount> {
-    Ok(Mount::Bind {
-        source: fs::canonicalize("/proc/self/exe")?,
-        target: PathBuf::from(INSIDE),
-        write: false,
-        exec: true,
-        owned: false,
-        optional: false,
-    })
+    Ok(read_only(fs::canonicalize("/proc/self/exe")?, INSIDE, true))
+}
+
+fn read_only(source: PathBuf, target: &str, exec: bool) -> Mount {
+    Mount::Bind { source, target: PathBuf::from(target), write: false, exec, owned: false, optional: false }
 }
 
 /// A file in memory: it has no name that an attempt could find, and no reader that could keep it waiting.

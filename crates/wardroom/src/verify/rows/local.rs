@@ -7,13 +7,13 @@ use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketType};
 use wardroom_kernel::cellnet::GATE_PORT;
 use wardroom_kernel::probe::process;
-use wardroom_model::Event;
 use wardroom_model::event::SocketTarget;
+use wardroom_model::{Event, Reason};
 
 use crate::verify::attempt::{PATIENCE, connect_and_hear, hear, socket};
 use crate::verify::outcome::Outcome;
@@ -21,7 +21,8 @@ use crate::verify::probe::Attempt::{Call, Run};
 use crate::verify::probe::Control::{Bare, Outside};
 use crate::verify::probe::Expect::{Privilege, Program, Records};
 use crate::verify::probe::{Probe, probe};
-use crate::verify::scene::{GREETING, Place, Scene};
+use crate::verify::scene::{GREETING, Place, SHARED_SOCKET, Scene};
+use crate::verify::session::SHARED;
 use crate::verify::trace::{Trace, contains};
 
 #[rustfmt::skip]
@@ -35,6 +36,7 @@ pub(super) const PROBES: &[Probe] = &[
     probe("N16.loopback-udp", "a UDP service on the host's loopback", Run(loopback_udp), Outside, Records(loopback_udp_seen)),
     probe("N16.abstract-socket", "an abstract Unix socket of the host", Run(abstract_socket), Outside, Records(abstract_socket_seen)),
     probe("N16.file-socket", "a Unix socket file of the host, as docker's", Run(file_socket), Outside, Records(file_socket_seen)),
+    probe("N16.shared-socket", "a service's Unix socket in a directory that the cell shares", Run(shared_socket), Outside, Records(shared_socket_seen)),
     probe("N17.gate-port", "the gate's own port, addressed directly", Run(gate_port), Bare(&[]), Records(gate_port_seen)),
     probe("N17.control-sockets", "any control socket within sight", Run(control_sockets), Outside, Program("looking at names is no act; there is nothing to see")),
     probe("N21.routes", "changing the routes", Run(routes), Bare(&[]), Records(routes_seen)),
@@ -133,6 +135,28 @@ fn file_socket(scene: &Scene) -> Outcome {
 
 fn file_socket_seen(trace: &Trace<'_>, scene: &Scene) -> Result<String, String> {
     unix_seen(trace, scene.fixtures.file_socket.as_os_str().as_encoded_bytes())
+}
+
+/// The file is there: only that no program of the cell listens on it keeps it from being connected to.
+fn shared_socket(scene: &Scene) -> Outcome {
+    let directory = match scene.place {
+        Place::Cell => PathBuf::from(SHARED),
+        Place::Outside | Place::Bare => scene.fixtures.shared(),
+    };
+    let socket = directory.join(SHARED_SOCKET);
+    match fs::metadata(&socket) {
+        Ok(found) if found.file_type().is_socket() => {}
+        Ok(_) => return Outcome::Impossible(format!("{} is no socket", socket.display())),
+        Err(error) => return Outcome::Impossible(format!("{}: {error}", socket.display())),
+    }
+    UnixStream::connect(&socket).map_or_else(|error| Outcome::Blocked(error.to_string()), hear)
+}
+
+fn shared_socket_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
+    trace.first(
+        "no connect that is refused because the socket is not the cell's",
+        |event| matches!(event, Event::Socket(act) if act.verdict.reason == Reason::ForeignSocket),
+    )
 }
 
 fn unix_seen(trace: &Trace<'_>, name: &[u8]) -> Result<String, String> {

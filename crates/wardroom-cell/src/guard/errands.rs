@@ -1,0 +1,120 @@
+//! How long the answering thread is out for a caller. No errand should wait; but whoever shares the caller's socket can
+//! take back in the middle of it what keeps it from waiting (`O_NONBLOCK`), or close the socket so that the last hold on it,
+//! the guard's, lingers. Such a thread is left to its errand, and another one answers.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+
+use super::GuardError;
+
+/// The errand that the answering thread is out for.
+#[derive(Debug)]
+pub(super) struct Errands {
+    /// Its number, or none.
+    out: AtomicU64,
+    begun: AtomicU64,
+    /// The number that was out when it was looked last.
+    seen: AtomicU64,
+    /// Readable when it is time to look. Set at most once a look, for it costs a system call.
+    timer: OwnedFd,
+    armed: AtomicBool,
+    /// Held by every thread that waits, or is out for too long.
+    waiting: Arc<()>,
+}
+
+impl Errands {
+    pub(super) fn new() -> Result<Self, GuardError> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
+            .map_err(|errno| GuardError::Kernel { what: "making a timer", errno })?;
+        let [out, begun, seen] = [NONE; 3].map(AtomicU64::new);
+        Ok(Self { out, begun, seen, timer, armed: AtomicBool::new(false), waiting: Arc::new(()) })
+    }
+
+    /// Runs one. False when it took so long that another thread answers now.
+    pub(super) fn run(
+        &self,
+        errand: impl FnOnce(&Arc<()>) -> Result<(), GuardError>,
+    ) -> Result<bool, GuardError> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.out.store(number, Ordering::SeqCst);
+        if !self.armed.swap(true, Ordering::SeqCst) {
+            self.set_timer(LOOK)?;
+        }
+        // Held meanwhile, so that those who are out for long are counted among those who wait.
+        let waiting = Arc::clone(&self.waiting);
+        errand(&waiting)?;
+        Ok(self.out.compare_exchange(number, NONE, Ordering::SeqCst, Ordering::SeqCst).is_ok())
+    }
+
+    /// Readable when [`Errands::take_over`] is due.
+    pub(super) fn timer(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+
+    /// Looks after the errand that is out. True when it has been for a whole look: whoever is out does not answer again.
+    pub(super) fn take_over(&self) -> Result<bool, GuardError> {
+        self.set_timer(0)?;
+        self.armed.store(false, Ordering::SeqCst);
+        let out = self.out.load(Ordering::SeqCst);
+        let before = self.seen.swap(out, Ordering::SeqCst);
+        if out == NONE {
+            return Ok(false);
+        }
+        let late = before == out
+            && Arc::strong_count(&self.waiting) <= MAX_OUT
+            && self.out.compare_exchange(out, NONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !late && !self.armed.swap(true, Ordering::SeqCst) {
+            self.set_timer(LOOK)?;
+        }
+        Ok(late)
+    }
+
+    fn set_timer(&self, nanoseconds: i64) -> Result<(), GuardError> {
+        let once = Itimerspec {
+            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+            it_value: Timespec { tv_sec: 0, tv_nsec: nanoseconds },
+        };
+        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
+            .map(|_before| ())
+            .map_err(|errno| GuardError::Kernel { what: "setting a timer", errno })
+    }
+}
+
+const NONE: u64 = 0;
+/// How often it is looked: an errand takes microseconds, and on a machine under load some milliseconds.
+const LOOK: i64 = 20_000_000;
+/// Threads that wait or are out at the same time, beyond which nobody answers until one is back: twice those that may wait.
+const MAX_OUT: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn who_is_out_for_two_looks_is_replaced_and_does_not_answer_again() {
+        let errands = Arc::new(Errands::new().unwrap());
+        assert!(errands.run(|_| Ok(())).unwrap());
+        assert!(!errands.take_over().unwrap(), "nobody is out");
+        let ((begun, begins), (end, ends)) = (channel(), channel());
+        let theirs = Arc::clone(&errands);
+        let out = std::thread::spawn(move || {
+            theirs.run(|_| {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+                Ok(())
+            })
+        });
+        begins.recv().unwrap();
+        assert!(!errands.take_over().unwrap(), "it has only just been seen");
+        assert!(errands.take_over().unwrap());
+        assert!(!errands.take_over().unwrap(), "somebody else answers already");
+        assert!(errands.run(|_| Ok(())).unwrap());
+        end.send(()).unwrap();
+        assert!(!out.join().unwrap().unwrap());
+    }
+}
