@@ -16,9 +16,10 @@ use wardroom_broker::control::{self, Answer};
 use wardroom_broker::{Custody, CustodyError, Keep};
 use wardroom_gate::control as gate;
 use wardroom_kernel::{memory_file, message};
-use wardroom_model::Secret;
+use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
+use wardroom_model::{Event, Secret};
 use wardroom_policy::{Credential, Particulars, SecretSource};
 
 use super::gate::Gate;
@@ -61,6 +62,8 @@ pub(super) struct Broker {
     kept: Option<Secret>,
     locked: bool,
     restarts: Restarts,
+    /// What is to be put on record of what it said.
+    notes: Vec<Event>,
 }
 
 /// What a broker is started with, besides its policy.
@@ -123,6 +126,7 @@ impl Broker {
             kept: None,
             locked: false,
             restarts: Restarts::default(),
+            notes: Vec::new(),
         };
         if broker.shape.needs(Need::Broker) {
             let identity = broker.unlock(passphrase)?;
@@ -227,8 +231,7 @@ impl Broker {
         while processes::wait_readable(running.broker.control(), deadline)? {
             match control::receive(running.broker.control())? {
                 Some(Answer::Settled) => return Ok(()),
-                Some(answer @ Answer::Ready { .. }) => heard(answer),
-                Some(Answer::Pong) => {}
+                Some(answer) => self.notes.extend(heard(answer)),
                 None => bail!("the broker did not start (it says why above)"),
             }
         }
@@ -237,8 +240,9 @@ impl Broker {
     }
 
     /// Hears what one of the processes says. False when one has ended.
-    pub(super) fn hear(&self) -> bool {
+    pub(super) fn hear(&mut self) -> bool {
         let Some(running) = &self.running else { return true };
+        let notes = &mut self.notes;
         let controls = [Some(&running.broker), running.programs.as_ref()];
         controls.into_iter().flatten().all(|helper| {
             let soon = Deadline::after(Duration::from_millis(1));
@@ -246,7 +250,7 @@ impl Broker {
                 Ok(false) => true,
                 Ok(true) => match control::receive(helper.control()) {
                     Ok(Some(answer)) => {
-                        heard(answer);
+                        notes.extend(heard(answer));
                         true
                     }
                     Ok(None) | Err(_) => false,
@@ -343,10 +347,22 @@ impl Broker {
         self.running.as_mut().map_or(Ok(()), |running| running.broker.kill())
     }
 
-    /// Has it give back what it leased, and end.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    /// What is to be put on record since this was asked last.
+    pub(super) fn notes(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Has it give back what it has for this run, and end. What is then to be put on record goes into `notes`.
+    pub(super) fn finish(mut self, notes: &mut Vec<Event>) -> anyhow::Result<()> {
+        notes.append(&mut self.notes);
         let Some(Running { broker, programs }) = self.running else { return Ok(()) };
-        broker.finish().context("the broker did not end well")?;
+        // What it says at its end waits in the socket.
+        let control = broker.control().try_clone_to_owned()?;
+        let ended = broker.finish().context("the broker did not end well");
+        while let Some(answer) = control::receive(&control)? {
+            notes.extend(heard(answer));
+        }
+        ended?;
         if let Some(programs) = programs {
             programs.finish().context("the process for commands did not end well")?;
         }
@@ -383,12 +399,35 @@ impl Shape {
     }
 }
 
-fn heard(answer: Answer) {
+/// What an answer means to the operator, said, and what of it belongs on record.
+fn heard(answer: Answer) -> Option<Event> {
     let swaps = || std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
-    if answer == (Answer::Ready { locked: false }) && swaps() {
-        screen::talk(
-            "wardroom: this machine swaps, and the limit of locked memory (ulimit -l) is too low for the broker: values of credentials may reach the swap",
-        );
+    match answer {
+        Answer::Ready { locked: false } if swaps() => {
+            screen::talk(
+                "wardroom: this machine swaps, and the limit of locked memory (ulimit -l) is too low for the broker: values of credentials may reach the swap",
+            );
+            None
+        }
+        Answer::Ready { .. } | Answer::Pong | Answer::Settled => None,
+        Answer::GivenBack { name, host, at, why_not } => {
+            let act = match why_not {
+                None => CredentialAct::GivenBack { at },
+                Some(why) => {
+                    screen::talk(&format!(
+                        "wardroom: {name} was not given back, and is valid at {at} until its time: {why}"
+                    ));
+                    CredentialAct::NotGivenBack { at, why }
+                }
+            };
+            Some(Event::Credential(CredentialNote {
+                name,
+                host: Some(host),
+                actor: None,
+                act,
+                verdict: None,
+            }))
+        }
     }
 }
 
