@@ -271,4 +271,6 @@ impl Got {
 }
 
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;

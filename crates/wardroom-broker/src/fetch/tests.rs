@@ -14,13 +14,13 @@ use crate::ending::{Extent, GivenBack};
 use crate::programs::Here;
 
 /// A credential with its store, unlocked, and a value in it.
-struct Bench {
+pub(super) struct Bench {
     _directory: tempfile::TempDir,
-    sources: Sources,
-    credential: Credential,
+    pub(super) sources: Sources,
+    pub(super) credential: Credential,
 }
 
-fn bench(more: &str, value: &str) -> Bench {
+pub(super) fn bench(more: &str, value: &str) -> Bench {
     let head = "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n[[network.allow]]\nhost = \"api.example.com\"\n\
                 [[credential]]\nname = \"one\"\nenv = \"ONE_KEY\"\nhost = \"api.example.com\"\n";
     let policy = Policy::parse("scout.toml", &format!("{head}{more}"))
@@ -36,7 +36,7 @@ fn bench(more: &str, value: &str) -> Bench {
 }
 
 impl Bench {
-    fn get(&self) -> Result<Got, FetchError> {
+    pub(super) fn get(&self) -> Result<Got, FetchError> {
         self.sources.get(&self.credential)
     }
 
@@ -45,7 +45,7 @@ impl Bench {
     }
 }
 
-fn is(got: &Got, value: &str) -> bool {
+pub(super) fn is(got: &Got, value: &str) -> bool {
     matches!(&got.material, Material::Plain(secret) if secret.eq_ct(value.as_bytes()))
 }
 
