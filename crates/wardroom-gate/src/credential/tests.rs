@@ -216,6 +216,19 @@ fn s2_a_placeholder_in_a_body_is_refused_wherever_its_parts_end() {
 }
 
 #[test]
+fn s2_a_placeholder_in_a_file_that_is_sent_as_base64_is_refused_by_its_name() {
+    let bench = Bench::new();
+    for before in ["", "K", "KE", "KEY=", "export KEY='"] {
+        let file = STANDARD.encode(format!("{before}{}\n", bench.placeholder));
+        let body = format!("{{\"message\":\"add\",\"content\":\"{file}\"}}");
+        let (mut exchange, _head) = bench.begun();
+        let refusal = exchange.outgoing(Bytes::from(body)).unwrap_err();
+        assert_eq!(refusal.verdict.reason, Reason::CredentialMisused("body".to_owned()), "{before}");
+        assert_eq!(bench.seen(), ("example".to_owned(), misused("body")), "{before}");
+    }
+}
+
+#[test]
 fn s3_a_value_that_is_reflected_is_masked_in_head_body_and_trailers_and_seen_once() {
     let bench = Bench::new();
     let (mut exchange, mut request) = bench.begun();
