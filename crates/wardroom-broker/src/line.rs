@@ -100,6 +100,7 @@ impl Line {
             set_at: got.set_at.unwrap_or(now),
             expires: got.expires,
             source: got.source.clone(),
+            host: self.credential.host.clone(),
         };
         let packet = supply.to_packet()?;
         if let Supply::Value { material, .. } = supply {

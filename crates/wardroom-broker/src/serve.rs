@@ -426,6 +426,8 @@ impl Broker {
     /// Gives back what was made for this run alone, within a bounded time. A source that is slow is left to its time.
     fn farewell(mut self) -> Result<(), BrokerError> {
         let until = clock::steady() + FAREWELL;
+        // The gate may serve on, by another policy: what was supplied to it is over.
+        let _gone = rustix::net::shutdown(&self.gate, rustix::net::Shutdown::Both);
         // Nothing is due later than this.
         let all = until + GRACE;
         let lines = std::mem::take(&mut self.lines);

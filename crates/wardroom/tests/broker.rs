@@ -316,6 +316,29 @@ fn s5_a_running_agents_token_is_ended_at_its_server_as_well_and_a_failure_is_on_
 }
 
 #[test]
+fn s5_a_token_whose_credential_leaves_the_policy_is_ended_and_the_run_goes_on() {
+    let Some(keyed) = Keyed::new("s5_a_token_whose_credential_leaves") else { return };
+    let (base, asked) = token_server("200 OK");
+    keyed.exchanges_at(&base, "");
+    keyed.set("client-secret");
+    let agent = keyed.stage.start("scout", "while [ ! -e /workspace/stop ]; do sleep 0.1; done; echo 1 2");
+    until("the token is in use", || keyed.log("credential").contains("in use"));
+    let file = keyed.stage.policy_file("scout");
+    let policy = fs::read_to_string(&file).unwrap();
+    let beside = file.with_extension("new");
+    fs::write(&beside, policy.split("[[credential]]").next().unwrap()).unwrap();
+    fs::rename(&beside, &file).unwrap();
+    until("it is given back", || keyed.log("credential").contains("keyed: given back to"));
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "token=at-1&token_type_hint=access_token");
+    // And with it again there is a broker again.
+    fs::write(&beside, policy).unwrap();
+    fs::rename(&beside, &file).unwrap();
+    until("a token is in use again", || keyed.log("credential").matches("in use").count() == 2);
+    keyed.stop(agent);
+    assert_eq!(keyed.log("credential").matches("keyed: given back to").count(), 2);
+}
+
+#[test]
 fn s5_at_the_end_of_a_run_its_token_is_ended_and_on_record() {
     let Some(keyed) = Keyed::new("s5_at_the_end_of_a_run") else { return };
     let (base, asked) = token_server("200 OK");

@@ -208,10 +208,11 @@ impl Shared {
     }
 
     fn lease(&self, binding: Rc<Binding>) -> Result<Use, Refusal> {
-        let lease = self.held.lease(&binding.name, binding.overdue, unix_now()).map_err(|why| {
-            let reason = Reason::CredentialUnavailable(why);
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
-        })?;
+        let lease =
+            self.held.lease(&binding.name, &binding.host, binding.overdue, unix_now()).map_err(|why| {
+                let reason = Reason::CredentialUnavailable(why);
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
+            })?;
         Ok(Use { binding, lease })
     }
 

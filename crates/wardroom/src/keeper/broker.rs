@@ -54,6 +54,8 @@ pub(crate) enum Passphrase {
 #[derive(Debug)]
 pub(super) struct Broker {
     running: Option<Running>,
+    /// Brokers of a policy before, which give back what they had.
+    leaving: Vec<Helper>,
     parts: Parts,
     file: String,
     text: String,
@@ -119,6 +121,7 @@ impl Broker {
     ) -> Result<Self, Failure> {
         let mut broker = Self {
             running: None,
+            leaving: Vec::new(),
             parts,
             file: source.shown(),
             text: source.text.clone(),
@@ -139,10 +142,11 @@ impl Broker {
     /// Where it is heard; and where the end of its programs is.
     pub(super) fn controls(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let running = self.running.iter();
-        running.flat_map(|running| {
+        let running = running.flat_map(|running| {
             let programs = running.programs.as_ref().map(Helper::control);
             std::iter::once(running.broker.control()).chain(programs)
-        })
+        });
+        running.chain(self.leaving.iter().map(Helper::control))
     }
 
     /// The store's key; none where it cannot be had and nobody can be asked, which is said.
@@ -241,8 +245,23 @@ impl Broker {
 
     /// Hears what one of the processes says. False when one has ended.
     pub(super) fn hear(&mut self) -> bool {
-        let Some(running) = &self.running else { return true };
         let notes = &mut self.notes;
+        self.leaving.retain_mut(|helper| {
+            if !processes::is_readable(helper.control()).unwrap_or(true) {
+                return true;
+            }
+            match control::receive(helper.control()) {
+                Ok(Some(answer)) => {
+                    notes.extend(heard(answer));
+                    true
+                }
+                Ok(None) | Err(_) => {
+                    helper.bury();
+                    false
+                }
+            }
+        });
+        let Some(running) = &self.running else { return true };
         let controls = [Some(&running.broker), running.programs.as_ref()];
         controls.into_iter().flatten().all(|helper| {
             let soon = Deadline::after(Duration::from_millis(1));
@@ -276,6 +295,16 @@ impl Broker {
             programs.bury();
         }
         broker.bury()
+    }
+
+    /// Has what runs give back what it had, beside its successor. The gate hears the successor alone, once there is one.
+    fn dismiss(&mut self) {
+        let Some(Running { broker, programs }) = self.running.take() else { return };
+        if let Some(mut programs) = programs {
+            programs.bury();
+        }
+        broker.dismiss();
+        self.leaving.push(broker);
     }
 
     fn identity_again(&mut self) -> Option<Secret> {
@@ -316,7 +345,7 @@ impl Broker {
         self.text.clone_from(&source.text);
         if shape != self.shape {
             self.shape = shape;
-            self.bury();
+            self.dismiss();
             if self.shape.needs(Need::Broker) {
                 let identity = self.identity_again();
                 self.spawn(identity.as_ref(), gate)?;
@@ -355,14 +384,17 @@ impl Broker {
     /// Has it give back what it has for this run, and end. What is then to be put on record goes into `notes`.
     pub(super) fn finish(mut self, notes: &mut Vec<Event>) -> anyhow::Result<()> {
         notes.append(&mut self.notes);
-        let Some(Running { broker, programs }) = self.running else { return Ok(()) };
-        // What it says at its end waits in the socket.
-        let control = broker.control().try_clone_to_owned()?;
-        let ended = broker.finish().context("the broker did not end well");
-        while let Some(answer) = control::receive(&control)? {
-            notes.extend(heard(answer));
+        let (broker, programs) =
+            self.running.map_or((None, None), |running| (Some(running.broker), running.programs));
+        for broker in self.leaving.into_iter().chain(broker) {
+            // What it says at its end waits in the socket.
+            let control = broker.control().try_clone_to_owned()?;
+            let ended = broker.finish().context("the broker did not end well");
+            while let Some(answer) = control::receive(&control)? {
+                notes.extend(heard(answer));
+            }
+            ended?;
         }
-        ended?;
         if let Some(programs) = programs {
             programs.finish().context("the process for commands did not end well")?;
         }
