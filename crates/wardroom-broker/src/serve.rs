@@ -358,18 +358,15 @@ impl Broker {
 
     /// Takes what a thread has found out.
     fn learn(&mut self, asked: Asked) -> Result<(), BrokerError> {
+        let extent = asked.extent();
         let Asked { credential, outcome, old, anew } = asked;
         let (now, steady) = (clock::unix(), clock::steady());
         let Some(line) = self.lines.get_mut(&credential.name).filter(|line| *line.credential == *credential)
         else {
             // The policy changed meanwhile: nobody wants it any more.
-            self.end(
-                Arc::clone(&credential),
-                outcome.ok().and_then(Outcome::got),
-                Extent::Use,
-                Duration::ZERO,
-            );
-            self.end(credential, old, Extent::Use, Duration::ZERO);
+            let new = outcome.ok().and_then(Outcome::got);
+            self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
+            self.end(credential, old, extent, Duration::ZERO);
             return Ok(());
         };
         line.busy = false;
@@ -386,8 +383,6 @@ impl Broker {
             (Ok(Outcome::Longer), Some(old)) => self.outbox.extend(line.keep(old, now)?),
             (Ok(Outcome::Longer), None) => line.wanted = true,
             (Err(error), old) => {
-                let revoked = matches!(error, FetchError::Store(StoreError::Revoked { .. }));
-                let extent = if revoked { Extent::Right } else { Extent::Use };
                 line.got = old;
                 let before = line.got.take();
                 let said = line.lack(&error, now, steady)?;
@@ -438,11 +433,13 @@ impl Broker {
         self.begin_endings(all)?;
         while asked > 0 || !self.under_way.is_empty() {
             match self.news.recv_timeout(clock::left(until)) {
-                Ok(News::Asked(Asked { credential, outcome, old, anew: _ })) => {
+                Ok(News::Asked(news)) => {
                     asked -= 1;
+                    let extent = news.extent();
+                    let Asked { credential, outcome, old, anew: _ } = news;
                     let new = outcome.ok().and_then(Outcome::got);
                     self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
-                    self.end(credential, old, Extent::Use, Duration::ZERO);
+                    self.end(credential, old, extent, Duration::ZERO);
                     self.begin_endings(all)?;
                 }
                 Ok(News::Ended(id, ending, said)) => {
@@ -457,6 +454,14 @@ impl Broker {
             control::answer(&self.control, &answer).map_err(BrokerError::Control)?;
         }
         Ok(())
+    }
+}
+
+impl Asked {
+    /// How much of the value before ends with this answer.
+    fn extent(&self) -> Extent {
+        let revoked = matches!(self.outcome, Err(FetchError::Store(StoreError::Revoked { .. })));
+        if revoked { Extent::Right } else { Extent::Use }
     }
 }
 

@@ -335,8 +335,9 @@ fn interim_answers_over_http_2_pass_unseen_and_a_flood_of_them_is_the_server_s_f
         let Some(mut bench) = web.bench("interim", RULE) else { return };
         block_on(async {
             let mut sender = connect(&bench).await;
-            let (answered, _) = ask(&mut sender, "GET", &format!("https://{HOST}/v1/x")).await;
-            assert_eq!(answered.as_u16(), status);
+            let url = format!("https://{HOST}/v1/x");
+            let asked = tokio::time::timeout(Duration::from_secs(30), ask(&mut sender, "GET", &url)).await;
+            assert_eq!(asked.expect("an end of it").0.as_u16(), status);
         });
         let end = ended(&mut bench, "/v1/x");
         match status {
