@@ -5,11 +5,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minicbor::{Decode, Encode};
 use wardroom_kernel::message;
-use wardroom_model::Secret;
+use wardroom_model::{HostName, Secret};
+use wardroom_policy::Credential;
 use zeroize::Zeroizing;
 
-/// The longest packet; a policy's text goes as a descriptor.
-const LONGEST: usize = 1024;
+/// The longest packet: two texts of [`MOST_CHARS`] and two names. A policy's text goes as a descriptor.
+const LONGEST: usize = 4096;
+/// The characters of a text that are kept, of up to four bytes each: an address and a reason have some hundred.
+const MOST_CHARS: usize = 400;
 
 /// From the keeper. What comes with it is a descriptor beside it.
 #[derive(Debug, Encode, Decode)]
@@ -43,7 +46,7 @@ pub enum Heard {
 }
 
 /// What a broker answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
     /// It is confined, and begins.
     #[n(0)]
@@ -58,6 +61,34 @@ pub enum Answer {
     /// Every source has been asked once.
     #[n(2)]
     Settled,
+    /// What a source said when it was to end a value.
+    #[n(3)]
+    GivenBack {
+        /// The credential, by its name in the policy.
+        #[n(0)]
+        name: String,
+        /// The host that it is bound to.
+        #[n(1)]
+        host: HostName,
+        /// Which source: a server's address.
+        #[n(2)]
+        at: String,
+        /// Why it has not ended there, if it has not.
+        #[n(3)]
+        why_not: Option<String>,
+    },
+}
+
+impl Answer {
+    /// What a source of this credential said.
+    pub(crate) fn given_back(credential: &Credential, at: &str, why_not: Option<&str>) -> Self {
+        let (name, host) = (credential.name.clone(), credential.host.clone());
+        Self::GivenBack { name, host, at: cut(at), why_not: why_not.map(cut) }
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MOST_CHARS).collect()
 }
 
 /// Asks whether it lives.
@@ -101,7 +132,7 @@ pub fn send_identity(control: impl AsFd, identity: &Secret) -> io::Result<()> {
 ///
 /// # Errors
 /// When the socket fails.
-pub(crate) fn answer(control: impl AsFd, answer: Answer) -> io::Result<()> {
+pub(crate) fn answer(control: impl AsFd, answer: &Answer) -> io::Result<()> {
     let bytes = minicbor::to_vec(answer).map_err(io::Error::other)?;
     match message::send(control, &bytes, &[]) {
         // It is gone already, which is heard as the end of the socket: an ordinary end, and no fault.
@@ -163,8 +194,12 @@ mod tests {
         assert!(matches!(hear(&broker).unwrap(), Some(Heard::Policy(_))));
         let Some(Heard::Identity(identity)) = hear(&broker).unwrap() else { panic!("a key") };
         assert!(identity.eq_ct(b"AGE-SECRET-KEY-1"));
-        for said in [Answer::Ready { locked: true }, Answer::Pong, Answer::Settled] {
-            answer(&broker, said).unwrap();
+        let long = "\u{10ffff}".repeat(1000);
+        let (name, host) =
+            ("a".repeat(64), HostName::parse(&format!("{}example", "a.".repeat(120))).unwrap());
+        let given = Answer::GivenBack { name, host, at: cut(&long), why_not: Some(cut(&long)) };
+        for said in [Answer::Ready { locked: true }, Answer::Pong, Answer::Settled, given] {
+            answer(&broker, &said).unwrap();
             assert_eq!(receive(&keeper).unwrap(), Some(said));
         }
         drop(keeper);

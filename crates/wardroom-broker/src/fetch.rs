@@ -10,6 +10,7 @@ use wardroom_model::{Material, Secret};
 use wardroom_policy::{Credential, Particulars, SecretCommand, SecretSource, Vault};
 
 use crate::clock;
+use crate::exchange::oauth2::Halves;
 use crate::exchange::{Token, github, oauth2};
 use crate::raw::Raw;
 use crate::run::RunError;
@@ -63,7 +64,9 @@ pub struct Got {
     pub again: Option<u64>,
     /// Where it came from, in words for the record.
     pub source: String,
-    lease: Option<Lease>,
+    pub(crate) lease: Option<Lease>,
+    /// What it takes to end it at an OAuth 2 server.
+    pub(crate) halves: Option<Halves>,
 }
 
 /// Whether a secret can be what this credential needs, as far as that can be seen without asking anybody.
@@ -173,20 +176,6 @@ impl Sources {
         self.get(credential).map(Some)
     }
 
-    /// Ends a value at its source, where that can be done. True when the source says that it has ended.
-    #[must_use]
-    pub fn end(&self, credential: &Credential, got: &Got) -> bool {
-        match (&credential.source, &got.lease, &credential.particulars, &got.material) {
-            (SecretSource::Vault(vault), Some(lease), _, _) => {
-                self.web_of(vault).is_ok_and(|web| vault::give_back(vault, lease, &web))
-            }
-            (_, _, Particulars::GithubApp(app), Material::Plain(token)) => {
-                github::revoke(app, token, &self.web).is_ok()
-            }
-            _ => false,
-        }
-    }
-
     fn held(&self, credential: &Credential) -> Result<(Secret, Got), FetchError> {
         let identity = self.identity.as_ref().map_err(|why| FetchError::Locked(why.clone()))?;
         let held = self.store.take(&credential.name, identity)?;
@@ -224,12 +213,20 @@ impl Sources {
         token: Token,
         now: u64,
     ) -> Result<Got, FetchError> {
-        let Token { token, expires, next } = token;
+        let Token { token, expires, next, halves } = token;
         if let (Some(next), SecretSource::Store, Ok(identity)) = (next, &credential.source, &self.identity) {
-            let label = self.store.put(&credential.name, &next, &identity.to_public(), now)?;
-            got.stored = Some(label.version);
-            got.set_at = Some(label.set_at);
+            let (name, to) = (&credential.name, identity.to_public());
+            let label = match got.stored {
+                // What the operator revoked or set meanwhile stays so: whoever looks at the store sees that it is another.
+                Some(before) => self.store.follow(name, &next, &to, (before, now))?,
+                None => Some(self.store.put(name, &next, &to, now)?),
+            };
+            if let Some(label) = label {
+                got.stored = Some(label.version);
+                got.set_at = Some(label.set_at);
+            }
         }
+        got.halves = halves;
         got.expires = expires;
         got.again = expires.map(|end| end.saturating_sub(EARLY.min(end.saturating_sub(now) / 5)));
         token.sendable()?;
@@ -242,7 +239,7 @@ impl Sources {
         Ok(got)
     }
 
-    fn web_of(&self, vault: &Vault) -> Result<Web, FetchError> {
+    pub(crate) fn web_of(&self, vault: &Vault) -> Result<Web, FetchError> {
         match &vault.ca {
             Some(file) => Ok(Web::with_authorities_of(file)?),
             None => Ok(self.web.clone()),
@@ -254,7 +251,16 @@ impl Got {
     /// Without a value yet.
     fn from_source(source: String) -> Self {
         let material = Material::Plain(Secret::new(Vec::new()));
-        Self { material, set_at: None, stored: None, expires: None, again: None, source, lease: None }
+        Self {
+            material,
+            set_at: None,
+            stored: None,
+            expires: None,
+            again: None,
+            source,
+            lease: None,
+            halves: None,
+        }
     }
 
     /// Whether it must be given back at the end.
@@ -264,5 +270,7 @@ impl Got {
     }
 }
 
+#[cfg(test)]
+mod real;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@ pub mod clock;
 mod confine;
 pub mod control;
 pub mod custody;
+#[cfg(test)]
+mod double;
+mod ending;
 mod exchange;
 pub mod fetch;
 mod keyring;
@@ -21,10 +24,11 @@ pub mod web;
 
 pub use confine::ConfineError;
 pub use custody::{Custody, CustodyError, Keep, Setup};
+pub use ending::{Extent, GivenBack, stored_ends_at};
 pub use fetch::{FetchError, Got, Programs, Sources, check};
 pub use label::Label;
 pub use line::step;
 pub use raw::without_line_end;
 pub use serve::{BrokerError, BrokerSetup, serve};
-pub use store::{Held, State, Store, StoreError};
+pub use store::{Held, Sealed, State, Store, StoreError};
 pub use web::Web;

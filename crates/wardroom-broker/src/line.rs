@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use wardroom_model::Material;
 use wardroom_model::credential::AgeStep;
 use wardroom_model::supply::{Supply, SupplyError};
 use wardroom_policy::Credential;
@@ -64,6 +65,13 @@ impl Line {
         }
     }
 
+    /// Whether its value is this one: a source may give the same to several. What is leased is given to one.
+    pub(crate) fn uses(&self, other: &Got) -> bool {
+        let Material::Plain(theirs) = &other.material else { return false };
+        let same = |got: &Got| matches!(&got.material, Material::Plain(ours) if ours.eq_ct(theirs.expose()));
+        !other.is_leased() && self.got.as_ref().is_some_and(same)
+    }
+
     /// Whether it is time to ask the source.
     pub(crate) fn is_due(&self, now: u64, steady: Instant) -> bool {
         if self.busy {
@@ -83,7 +91,7 @@ impl Line {
         self.retry = None;
         self.step = None;
         self.version = self.next_version(&got);
-        let empty = wardroom_model::Material::Plain(wardroom_model::Secret::new(Vec::new()));
+        let empty = Material::Plain(wardroom_model::Secret::new(Vec::new()));
         let material = std::mem::replace(&mut got.material, empty);
         let supply = Supply::Value {
             name: self.credential.name.clone(),
@@ -92,6 +100,7 @@ impl Line {
             set_at: got.set_at.unwrap_or(now),
             expires: got.expires,
             source: got.source.clone(),
+            host: self.credential.host.clone(),
         };
         let packet = supply.to_packet()?;
         if let Supply::Value { material, .. } = supply {
@@ -234,7 +243,35 @@ pub fn step(seconds: u64, lifetime: u64) -> Option<AgeStep> {
 
 #[cfg(test)]
 mod tests {
+    use wardroom_model::Secret;
+    use wardroom_policy::Policy;
+
     use super::*;
+
+    fn got(token: &str) -> Got {
+        let material = Material::Plain(Secret::new(token.as_bytes().to_vec()));
+        let source = String::new();
+        Got {
+            material,
+            set_at: None,
+            stored: None,
+            expires: None,
+            again: None,
+            source,
+            lease: None,
+            halves: None,
+        }
+    }
+
+    #[test]
+    fn a_token_that_a_server_gave_twice_is_known_as_the_one_in_use() {
+        let text = "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n[[network.allow]]\nhost = \"a.example\"\n\
+                    [[credential]]\nenv = \"A_KEY\"\nhost = \"a.example\"\nkind = \"bearer\"\n";
+        let mut line = Line::new(Policy::parse("scout.toml", text).unwrap().credentials()[0].clone());
+        assert!(!line.uses(&got("at-1")));
+        line.have(got("at-1"), 1).unwrap();
+        assert!(line.uses(&got("at-1")) && !line.uses(&got("at-2")));
+    }
 
     #[test]
     fn the_steps_of_an_age_come_in_order() {

@@ -83,7 +83,7 @@ impl Programs for There {
 /// When a socket fails.
 pub fn serve(control: &OwnedFd, broker: &OwnedFd, file: &str, text: &str) -> Result<(), BrokerError> {
     let mut policy = parse(file, text)?;
-    control::answer(control, Alive::Ready { locked: false }).map_err(BrokerError::Control)?;
+    control::answer(control, &Alive::Ready { locked: false }).map_err(BrokerError::Control)?;
     loop {
         let mut set = [control, broker].map(|fd| PollFd::new(fd, PollFlags::IN));
         match poll(&mut set, None) {
@@ -94,7 +94,7 @@ pub fn serve(control: &OwnedFd, broker: &OwnedFd, file: &str, text: &str) -> Res
         if told {
             match control::hear(control).map_err(BrokerError::Control)? {
                 None => return Ok(()),
-                Some(Heard::Ping) => control::answer(control, Alive::Pong).map_err(BrokerError::Control)?,
+                Some(Heard::Ping) => control::answer(control, &Alive::Pong).map_err(BrokerError::Control)?,
                 Some(Heard::Policy(text)) => policy = parse(file, &crate::serve::text(text)?)?,
                 Some(Heard::Gate(_) | Heard::Identity(_)) => {}
             }

@@ -25,16 +25,19 @@ use crate::clock;
 use crate::confine::{ConfineError, confine};
 use crate::control::{self, Answer, Heard};
 use crate::custody;
+use crate::ending::{Extent, GivenBack};
 use crate::fetch::{FetchError, Got, Sources};
-use crate::line::{Line, Packet};
+use crate::line::{Line, Packet, described};
 use crate::programs::{Here, There};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::web::Web;
 
 /// How often the store is looked at: what an operator sets or revokes is in force within a second.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// How long a value that was replaced is left alone before it is ended at its source: requests may be under way with it.
 const GRACE: Duration = Duration::from_secs(10);
+/// How often a source that was not reached is told again that a value is to end; after 1, 2 and 4 seconds.
+const TRIES: u32 = 3;
 /// How long the end may wait for sources to take leases back; the keeper waits ten seconds for us.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -84,7 +87,7 @@ pub fn serve(setup: BrokerSetup) -> Result<(), BrokerError> {
     let web = Web::with_host_authorities();
     resolve_once();
     let locked = confine(&setup.store, writes(&policy), &authorities(&policy))?;
-    control::answer(&setup.control, Answer::Ready { locked }).map_err(BrokerError::Control)?;
+    control::answer(&setup.control, &Answer::Ready { locked }).map_err(BrokerError::Control)?;
     Broker::new(setup, &policy, web)?.run()
 }
 
@@ -124,8 +127,11 @@ struct Broker {
     sources: Sources,
     lines: BTreeMap<String, Line>,
     outbox: VecDeque<Packet>,
-    /// Values to end at their sources, and when.
-    endings: Vec<(Instant, Arc<Credential>, Got)>,
+    /// Values to end at their sources.
+    endings: Vec<Ending>,
+    /// Those whose sources are being told, and which sources.
+    under_way: BTreeMap<u64, (Arc<Credential>, String)>,
+    next_ending: u64,
     news: Receiver<News>,
     tell: Sender<News>,
     wake: OwnedFd,
@@ -134,12 +140,29 @@ struct Broker {
     settled: bool,
 }
 
-/// What a thread that asked a source has to say.
-struct News {
+/// What a thread has to say.
+enum News {
+    /// It asked a source for a value.
+    Asked(Asked),
+    /// It told a source to end one.
+    Ended(u64, Ending, Vec<GivenBack>),
+}
+
+/// What came of asking a source.
+struct Asked {
     credential: Arc<Credential>,
     outcome: Result<Outcome, FetchError>,
     old: Option<Got>,
     anew: bool,
+}
+
+/// A value that is to end at its source.
+struct Ending {
+    due: Instant,
+    credential: Arc<Credential>,
+    got: Got,
+    extent: Extent,
+    tries: u32,
 }
 
 enum Outcome {
@@ -166,6 +189,8 @@ impl Broker {
         let (outbox, endings, woken) = (VecDeque::new(), Vec::new(), Arc::new(woken));
         Ok(Self {
             settled: false,
+            under_way: BTreeMap::new(),
+            next_ending: 0,
             control,
             gate,
             file: policy_file,
@@ -186,13 +211,18 @@ impl Broker {
                 return self.farewell();
             }
             while let Ok(news) = self.news.try_recv() {
-                self.learn(news)?;
+                match news {
+                    News::Asked(asked) => self.learn(asked)?,
+                    News::Ended(id, ending, said) => self.ended(id, ending, &said)?,
+                }
             }
             self.look()?;
             self.send();
+            // Behind what the gate is told: what is revoked ends here first.
+            self.begin_endings(clock::steady())?;
             if !self.settled && self.lines.values().all(|line| !line.busy && !line.wanted) {
                 self.settled = true;
-                control::answer(&self.control, Answer::Settled).map_err(BrokerError::Control)?;
+                control::answer(&self.control, &Answer::Settled).map_err(BrokerError::Control)?;
             }
         }
     }
@@ -222,7 +252,7 @@ impl Broker {
         match control::hear(&self.control).map_err(BrokerError::Control)? {
             None => return Ok(false),
             Some(Heard::Ping) => {
-                control::answer(&self.control, Answer::Pong).map_err(BrokerError::Control)?;
+                control::answer(&self.control, &Answer::Pong).map_err(BrokerError::Control)?;
             }
             Some(Heard::Policy(text)) => self.change(&parse(&self.file, &self::text(text)?)?),
             Some(Heard::Gate(gate)) => {
@@ -248,7 +278,9 @@ impl Broker {
             self.lines.insert(credential.name.clone(), line);
         }
         for line in before.into_values() {
-            self.end(line.credential, line.got, Duration::ZERO);
+            // One that is still declared goes on for requests that have begun.
+            let grace = if self.lines.contains_key(&line.credential.name) { GRACE } else { Duration::ZERO };
+            self.end(line.credential, line.got, Extent::Use, grace);
         }
     }
 
@@ -280,33 +312,61 @@ impl Broker {
                 ask.begin(self.sources.clone(), self.tell.clone(), Arc::clone(&self.woken))?;
             }
         }
-        let (over, left) =
-            std::mem::take(&mut self.endings).into_iter().partition(|(at, _, _)| *at <= steady);
-        self.endings = left;
-        let over: Vec<(Instant, Arc<Credential>, Got)> = over;
-        for (_, credential, got) in over {
-            let sources = self.sources.clone();
+        Ok(())
+    }
+
+    /// Has the sources told of what is to end by now.
+    fn begin_endings(&mut self, by: Instant) -> Result<(), BrokerError> {
+        for ending in self.endings.extract_if(.., |ending| ending.due <= by).collect::<Vec<_>>() {
+            // A server may give one token for the same question asked twice: what another uses does not end.
+            let shared =
+                ending.extent == Extent::Use && self.lines.values().any(|line| line.uses(&ending.got));
+            if shared {
+                continue;
+            }
+            let id = self.next_ending;
+            self.next_ending += 1;
+            self.under_way.insert(id, (Arc::clone(&ending.credential), ending.got.source.clone()));
+            let (sources, tell, wake) = (self.sources.clone(), self.tell.clone(), Arc::clone(&self.woken));
             start(move || {
-                // What cannot be ended there ends with its time.
-                let _ended = sources.end(&credential, &got);
+                let said = sources.end(&ending.credential, &ending.got, ending.extent);
+                hand_over(&tell, &wake, News::Ended(id, ending, said));
             })?;
         }
         Ok(())
     }
 
+    /// Takes what a source said to an end. Where it may go better another time, it is told again.
+    fn ended(&mut self, id: u64, ending: Ending, said: &[GivenBack]) -> Result<(), BrokerError> {
+        self.under_way.remove(&id);
+        if ending.tries < TRIES && said.iter().any(GivenBack::is_worth_another_try) {
+            let wait = Duration::from_secs(1 << ending.tries);
+            self.endings.push(Ending { due: clock::steady() + wait, tries: ending.tries + 1, ..ending });
+            return Ok(());
+        }
+        self.report(&ending.credential, said)
+    }
+
+    fn report(&self, credential: &Credential, said: &[GivenBack]) -> Result<(), BrokerError> {
+        for GivenBack { at, outcome } in said {
+            let why_not = outcome.as_ref().err().map(described);
+            let answer = Answer::given_back(credential, at, why_not.as_deref());
+            control::answer(&self.control, &answer).map_err(BrokerError::Control)?;
+        }
+        Ok(())
+    }
+
     /// Takes what a thread has found out.
-    fn learn(&mut self, news: News) -> Result<(), BrokerError> {
-        let News { credential, outcome, old, anew } = news;
+    fn learn(&mut self, asked: Asked) -> Result<(), BrokerError> {
+        let extent = asked.extent();
+        let Asked { credential, outcome, old, anew } = asked;
         let (now, steady) = (clock::unix(), clock::steady());
         let Some(line) = self.lines.get_mut(&credential.name).filter(|line| *line.credential == *credential)
         else {
             // The policy changed meanwhile: nobody wants it any more.
-            let new = match outcome {
-                Ok(Outcome::New(got)) => Some(*got),
-                Ok(Outcome::Longer) | Err(_) => None,
-            };
-            self.end(Arc::clone(&credential), new, Duration::ZERO);
-            self.end(credential, old, Duration::ZERO);
+            let new = outcome.ok().and_then(Outcome::got);
+            self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
+            self.end(credential, old, extent, Duration::ZERO);
             return Ok(());
         };
         line.busy = false;
@@ -318,7 +378,7 @@ impl Broker {
                     line.wanted |= self.sources.store.version(&credential.name) != got.stored;
                 }
                 self.outbox.extend(line.have(*got, now)?);
-                self.end(credential, old.filter(|got| anew || got.is_leased()), GRACE);
+                self.end(credential, old.filter(|got| anew || got.is_leased()), Extent::Use, GRACE);
             }
             (Ok(Outcome::Longer), Some(old)) => self.outbox.extend(line.keep(old, now)?),
             (Ok(Outcome::Longer), None) => line.wanted = true,
@@ -329,7 +389,7 @@ impl Broker {
                 let over = said.is_some();
                 self.outbox.extend(said);
                 match before {
-                    Some(got) if over => self.end(credential, Some(got), Duration::ZERO),
+                    Some(got) if over => self.end(credential, Some(got), extent, Duration::ZERO),
                     before => line.got = before,
                 }
             }
@@ -338,8 +398,9 @@ impl Broker {
     }
 
     /// Has a value ended at its source, after a while.
-    fn end(&mut self, credential: Arc<Credential>, got: Option<Got>, after: Duration) {
-        self.endings.extend(got.map(|got| (clock::steady() + after, credential, got)));
+    fn end(&mut self, credential: Arc<Credential>, got: Option<Got>, extent: Extent, after: Duration) {
+        let due = clock::steady() + after;
+        self.endings.extend(got.map(|got| Ending { due, credential, got, extent, tries: 0 }));
     }
 
     /// Sends what the gate has room for. A gate that is gone will be replaced, and the next is told everything.
@@ -357,24 +418,59 @@ impl Broker {
         }
     }
 
-    /// Gives back what is leased, within a bounded time.
+    /// Gives back what was made for this run alone, within a bounded time. A source that is slow is left to its time.
     fn farewell(mut self) -> Result<(), BrokerError> {
-        let mut last: Vec<_> =
-            std::mem::take(&mut self.endings).into_iter().map(|(_, c, got)| (c, got)).collect();
-        let lines = std::mem::take(&mut self.lines).into_values();
-        last.extend(lines.filter_map(|line| Some((line.credential, line.got.filter(Got::is_leased)?))));
-        let (done, all_done) = channel::<()>();
-        for (credential, got) in last {
-            let (sources, done) = (self.sources.clone(), done.clone());
-            start(move || {
-                let _ended = sources.end(&credential, &got);
-                drop(done);
-            })?;
+        let until = clock::steady() + FAREWELL;
+        // The gate may serve on, by another policy: what was supplied to it is over.
+        let _gone = rustix::net::shutdown(&self.gate, rustix::net::Shutdown::Both);
+        // Nothing is due later than this.
+        let all = until + GRACE;
+        let lines = std::mem::take(&mut self.lines);
+        let mut asked = lines.values().filter(|line| line.busy).count();
+        for line in lines.into_values() {
+            self.end(line.credential, line.got, Extent::Use, Duration::ZERO);
         }
-        drop(done);
-        // The last sender is dropped when all are done; a source that is slow is left to its leases' end.
-        let _late = all_done.recv_timeout(FAREWELL);
+        self.begin_endings(all)?;
+        while asked > 0 || !self.under_way.is_empty() {
+            match self.news.recv_timeout(clock::left(until)) {
+                Ok(News::Asked(news)) => {
+                    asked -= 1;
+                    let extent = news.extent();
+                    let Asked { credential, outcome, old, anew: _ } = news;
+                    let new = outcome.ok().and_then(Outcome::got);
+                    self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
+                    self.end(credential, old, extent, Duration::ZERO);
+                    self.begin_endings(all)?;
+                }
+                Ok(News::Ended(id, ending, said)) => {
+                    self.under_way.remove(&id);
+                    self.report(&ending.credential, &said)?;
+                }
+                Err(_late) => break,
+            }
+        }
+        for (credential, at) in self.under_way.values() {
+            let answer = Answer::given_back(credential, at, Some("it did not answer before the run's end"));
+            control::answer(&self.control, &answer).map_err(BrokerError::Control)?;
+        }
         Ok(())
+    }
+}
+
+impl Asked {
+    /// How much of the value before ends with this answer.
+    fn extent(&self) -> Extent {
+        let revoked = matches!(self.outcome, Err(FetchError::Store(StoreError::Revoked { .. })));
+        if revoked { Extent::Right } else { Extent::Use }
+    }
+}
+
+impl Outcome {
+    fn got(self) -> Option<Got> {
+        match self {
+            Self::New(got) => Some(*got),
+            Self::Longer => None,
+        }
     }
 }
 
@@ -396,11 +492,15 @@ impl Ask {
                     .map(|got| got.map_or(Outcome::Longer, |got| Outcome::New(Box::new(got)))),
                 None => sources.get(&credential).map(|got| Outcome::New(Box::new(got))),
             };
-            // A broker that has ended wants no news, and a full pipe has woken it already.
-            let _gone = tell.send(News { credential, outcome, old, anew });
-            let _awake = rustix::io::write(wake.as_fd(), b"!");
+            hand_over(&tell, &wake, News::Asked(Asked { credential, outcome, old, anew }));
         })
     }
+}
+
+fn hand_over(tell: &Sender<News>, wake: &OwnedFd, news: News) {
+    // A broker that has ended wants no news, and a full pipe has woken it already.
+    let _gone = tell.send(news);
+    let _awake = rustix::io::write(wake.as_fd(), b"!");
 }
 
 fn start(work: impl FnOnce() + Send + 'static) -> Result<(), BrokerError> {

@@ -41,6 +41,10 @@ pub struct Held {
     pub secret: Secret,
 }
 
+/// A value as it lies in the store, taken away from there.
+#[derive(Debug)]
+pub struct Sealed(Vec<u8>);
+
 /// Why the store gives or takes no value.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -165,14 +169,50 @@ impl Store {
         to: &x25519::Recipient,
         set_at: u64,
     ) -> Result<Label, StoreError> {
+        let version = self.last_version(name)? + 1;
+        let label = self.write(name, secret, to, (version, set_at))?;
+        self.remove(&self.path(name, "revoked")?)?;
+        Ok(label)
+    }
+
+    /// Puts in what a source gave in place of a value: not where the operator has revoked that, or set another, meanwhile.
+    /// `after` is the number of that value, and the time. Returns the label, if it was put in.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn follow(
+        &self,
+        name: &str,
+        secret: &Secret,
+        to: &x25519::Recipient,
+        after: (u64, u64),
+    ) -> Result<Option<Label>, StoreError> {
+        let (before, now) = after;
+        if self.is_revoked(name)? || self.last_version(name)? != before {
+            return Ok(None);
+        }
+        let label = self.write(name, secret, to, (before + 1, now))?;
+        // A revocation marks first and removes then: whichever of both was later, nothing is left.
+        if self.is_revoked(name)? {
+            self.remove(&self.path(name, "age")?)?;
+            return Ok(None);
+        }
+        Ok(Some(label))
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        secret: &Secret,
+        to: &x25519::Recipient,
+        (version, set_at): (u64, u64),
+    ) -> Result<Label, StoreError> {
         if secret.is_empty() || secret.len() > LONGEST {
             return Err(StoreError::Length(secret.len()));
         }
-        let version = self.last_version(name)? + 1;
         let label = Label { agent: self.agent.clone(), name: name.to_owned(), version, set_at };
         let sealed = seal(secret, &Labelled { recipient: to, label: &label })?;
         self.replace(&self.path(name, "age")?, &sealed)?;
-        self.remove(&self.path(name, "revoked")?)?;
         Ok(label)
     }
 
@@ -181,8 +221,21 @@ impl Store {
     /// # Errors
     /// Whatever is not exactly this agent's own value, unchanged, gives none.
     pub fn take(&self, name: &str, identity: &x25519::Identity) -> Result<Held, StoreError> {
+        let Some(bytes) = self.read(&self.path(name, "age")?)? else { return Err(self.absent(name)?) };
+        self.open(name, &Sealed(bytes), identity)
+    }
+
+    /// Opens a value.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn open(
+        &self,
+        name: &str,
+        Sealed(bytes): &Sealed,
+        identity: &x25519::Identity,
+    ) -> Result<Held, StoreError> {
         let path = self.path(name, "age")?;
-        let Some(bytes) = self.read(&path)? else { return Err(self.absent(name)?) };
         let corrupt = |what: String| StoreError::Corrupt { path: path.clone(), what };
         let reading = Reading { identity, seen: RefCell::new(None) };
         let decryptor = Decryptor::new_buffered(&bytes[..]).map_err(|e| corrupt(e.to_string()))?;
@@ -237,14 +290,19 @@ impl Store {
         }
     }
 
-    /// Forgets a value for good, and remembers that it was revoked.
+    /// Forgets a value for good, and remembers that it was revoked. Returns what was there, as it lay there: its source may
+    /// have to be told.
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn revoke(&self, name: &str) -> Result<(), StoreError> {
-        let version = self.last_version(name)?;
+    pub fn revoke(&self, name: &str) -> Result<Option<Sealed>, StoreError> {
+        // What cannot be read must be revocable as well.
+        let version = self.last_version(name).unwrap_or_default();
         self.replace(&self.path(name, "revoked")?, version.to_string().as_bytes())?;
-        self.remove(&self.path(name, "age")?)
+        let path = self.path(name, "age")?;
+        let sealed = self.read(&path).ok().flatten().map(Sealed);
+        self.remove(&path)?;
+        Ok(sealed)
     }
 
     /// Whether the operator revoked it.

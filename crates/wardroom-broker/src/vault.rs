@@ -75,7 +75,7 @@ pub(crate) fn read(vault: &Vault, proof: &Secret, web: &Web) -> Result<Reading, 
     match raw {
         Ok(raw) => Ok(Reading { raw, lease: Some(lease) }),
         Err(error) => {
-            give_back(vault, &lease, web);
+            let _ends_anyway = give_back(vault, &lease, web);
             Err(error)
         }
     }
@@ -92,12 +92,15 @@ pub(crate) fn renew(vault: &Vault, lease: &Lease, web: &Web) -> Result<u64, Fetc
 }
 
 /// Gives a lease back: the server ends the secret. One that cannot be given back ends with its time.
-pub(crate) fn give_back(vault: &Vault, lease: &Lease, web: &Web) -> bool {
+pub(crate) fn give_back(vault: &Vault, lease: &Lease, web: &Web) -> Result<(), WebError> {
     let server = Server { vault, web };
     let asked = json!({"lease_id": lease.id});
-    let gone = server.tell("sys/leases/revoke", &lease.token, &asked).is_ok();
-    server.leave(&lease.token, lease.own_token);
-    gone
+    let given = server.tell("sys/leases/revoke", &lease.token, &asked);
+    if !lease.own_token {
+        return given;
+    }
+    // A token's leases end with it, whatever came of the lease.
+    server.tell("auth/token/revoke-self", &lease.token, &json!({})).or(given)
 }
 
 /// The value in an answer: one field, or all.

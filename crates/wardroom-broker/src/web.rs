@@ -62,6 +62,17 @@ pub enum WebError {
     },
 }
 
+impl WebError {
+    /// Whether it may be another answer another time: the server was not reached, is not well, or has too much to do.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Reach { .. } => true,
+            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Address(_) | Self::Answer { .. } | Self::Authority { .. } => false,
+        }
+    }
+}
+
 /// One question.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {

@@ -160,8 +160,7 @@ thread_local! {
 /// A placeholder is found in a body in whatever parts it comes.
 pub fn placeholder(data: &[u8]) {
     let (bytes, size) = parts(data);
-    let Some(tag) = Tag::parse("aaaabaaaac") else { return };
-    let search = Search::new(&tag);
+    let Some(search) = Tag::parse("aaaabaaaac").and_then(|tag| Search::new(&tag)) else { return };
     let mut body = InBody::default();
     let found = bytes.chunks(size).filter(|part| body.hits(&search, part)).count() > 0;
     assert_eq!(found, search.hits(bytes));

@@ -234,6 +234,8 @@ async fn obey(gate: &Rc<Gate>, control: OwnedFd, file: &str) -> io::Result<()> {
             Ok(Heard::Policy(text)) => control::answer(&control, &replace(gate, file, &text))?,
             Ok(Heard::Supplier(channel)) => {
                 supplier.shutdown().await;
+                // What the one before supplied may have ended at its source by now.
+                gate.credentials.orphan("another broker takes over");
                 let gate = Rc::clone(gate);
                 supplier.spawn_local(async move { gate.credentials.supplied(channel).await });
             }

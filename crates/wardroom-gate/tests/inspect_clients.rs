@@ -75,6 +75,47 @@ fn curl_over_both_versions_and_a_refusal_that_it_can_read() {
 }
 
 #[test]
+fn large_bodies_and_many_small_frames_of_real_clients_are_no_flood() {
+    // A megabyte that arrives in parts of a hundred bytes, each of which a client may answer with windows.
+    let web = Web::answering(|_| {
+        let part = [b"64\r\n".as_slice(), &[b'x'; 100], b"\r\n"].concat();
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        [head, part.repeat(10_000), b"0\r\n\r\n".to_vec()].concat()
+    });
+    let Some(mut bench) = web.bench("large", RULE) else { return };
+    let (file, ca) = trusted(&bench);
+    let upload = file.path().with_extension("upload");
+    std::fs::write(&upload, vec![b'y'; 16 << 20]).unwrap();
+    let sent = format!("@{}", upload.display());
+    let url = format!("https://{HOST}/v1/large");
+    let usual = ["-sS", "--http2", "--max-time", "60", "--cacert", &ca, "-o", "/dev/null"];
+    let more = ["-H", "Content-Type: x", "--data-binary", &sent, "-w", "%{http_code} %{size_download}", &url];
+    let said = run(&bench, "curl", &[&usual[..], &more].concat());
+    std::fs::remove_file(&upload).unwrap();
+    let Some(said) = said else { return };
+    assert_eq!(said, "200 1000000");
+    assert_eq!(ended(&mut bench, "/v1/large").sent, 16 << 20);
+    // Ten thousand parts up and as many down over one connection, with a ping after every tenth part.
+    let script = format!(
+        "const http2 = require('http2'), c = http2.connect('https://{HOST}');\n\
+         c.on('error', e => {{ console.log('connection', e); process.exit(1); }});\n\
+         const r = c.request({{ ':method': 'POST', ':path': '/v1/small', 'content-length': 10000 }});\n\
+         let n = 0, got = 0;\n\
+         const more = () => {{ if (n === 10000) return r.end(); if (n++ % 10 === 0) c.ping(() => {{}}); r.write('z', more); }};\n\
+         more();\n\
+         r.on('data', d => got += d.length).on('error', e => {{ console.log(e); process.exit(1); }});\n\
+         r.on('end', () => {{ console.log(got); c.close(); }});"
+    );
+    let extra = format!("NODE_EXTRA_CA_CERTS={ca}");
+    let Some(said) = run(&bench, "env", &[&extra, "timeout", "60", "node", "-e", &script]) else { return };
+    if said.contains("not found") || said.contains("No such file") {
+        eprintln!("SKIPPED: node: {said}");
+        return;
+    }
+    assert_eq!(said, "1000000\n");
+}
+
+#[test]
 fn python_s_urllib() {
     let web = Web::hello();
     let Some(bench) = web.bench("python", RULE) else { return };

@@ -206,6 +206,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -277,6 +278,167 @@ fn n13_frames_that_are_only_meant_to_exhaust_end_the_connection() {
         let mut sender = connect(&bench).await;
         assert_eq!(ask(&mut sender, "GET", &format!("https://{HOST}/v1/after")).await.0.as_u16(), 200);
     });
+}
+
+#[test]
+fn n13_floods_of_frames_that_move_nothing_end_the_connection_on_record() {
+    // It does not answer, so that the stream stays open.
+    let web = Web::each(&[b"http/1.1"], |mut tls, _| drop(tls.read_to_end(&mut Vec::new())));
+    let Some(mut bench) = web.bench("n13", RULE) else { return };
+    let many = |frame: Vec<u8>| vec![frame; 20_000];
+    let open = frame(HEADERS, END_HEADERS, 1, &head(&[]));
+    let empty = std::iter::once(open).chain(many(frame(DATA, 0, 1, &[]))).collect();
+    for (case, frames) in [
+        ("settings", many(frame(SETTINGS, 0, 0, &[]))),
+        ("pings", many(frame(PING, 0, 0, &[0; 8]))),
+        ("empty data", empty),
+        ("windows", many(frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()))),
+    ] {
+        bench.forget();
+        assert!(ends(&bench, &frames), "{case}");
+        bench.seen(case, |event| match event {
+            Event::Connection(c) => {
+                matches!(&c.phase, ConnectionPhase::Ended(end) if match &end.verdict.reason {
+                    Reason::LimitReached(what) => what.contains("move nothing"),
+                    // The library has a bound of its own for this one, which comes first.
+                    Reason::Malformed(what) => case == "empty data" && what.contains("excessive load"),
+                    _ => false,
+                })
+            }
+            _ => false,
+        });
+    }
+    // As many as nobody has a use for, and fewer than a flood.
+    let few = vec![frame(PING, 0, 0, &[0; 8]); 1000];
+    assert!(!ends(&bench, &few));
+}
+
+#[test]
+fn interim_answers_over_http_2_pass_unseen_and_a_flood_of_them_is_the_server_s_fault() {
+    let answering = |interim: usize| {
+        Web::each(&[b"h2"], move |mut tls, _| {
+            drop(tls.write_all(&frame(SETTINGS, 0, 0, &[])));
+            let Some(stream) = request_of(&mut tls) else { return };
+            let hints = [field(":status", "103"), field("link", "</a>")].concat();
+            for _ in 0..interim {
+                if tls.write_all(&frame(HEADERS, END_HEADERS, stream, &hints)).is_err() {
+                    return;
+                }
+            }
+            let answer = frame(HEADERS, END_HEADERS | END_STREAM, stream, &field(":status", "200"));
+            drop(tls.write_all(&answer).and_then(|()| tls.flush()));
+            drop(tls.read(&mut [0; 64]));
+        })
+    };
+    for (interim, status) in [(3, 200), (usize::MAX, 502)] {
+        let web = answering(interim);
+        let Some(mut bench) = web.bench("interim", RULE) else { return };
+        block_on(async {
+            let mut sender = connect(&bench).await;
+            let url = format!("https://{HOST}/v1/x");
+            let asked = tokio::time::timeout(Duration::from_secs(30), ask(&mut sender, "GET", &url)).await;
+            assert_eq!(asked.expect("an end of it").0.as_u16(), status);
+        });
+        let end = ended(&mut bench, "/v1/x");
+        match status {
+            200 => assert_eq!(end.status, Some(200)),
+            _ => assert!(
+                matches!(&end.verdict.reason, Reason::UpstreamProtocol(what) if what.contains("move nothing")),
+                "{end:?}"
+            ),
+        }
+    }
+}
+
+/// A server of HTTP/2 that answers the first request of its first connection, does `then` with the stream of each further one of
+/// that, and answers every one of later connections.
+fn leaving(then: fn(u32) -> Vec<u8>) -> Web {
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    Web::each(&[b"h2"], move |mut tls, say| {
+        let first = connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+        drop(tls.write_all(&frame(SETTINGS, 0, 0, &[])));
+        let mut next = request_of(&mut tls);
+        while let Some(stream) = next {
+            drop(say.send(format!("{first} {stream}")));
+            let answer = match first && stream > 1 {
+                true => then(stream),
+                false => frame(HEADERS, END_HEADERS | END_STREAM, stream, &field(":status", "200")),
+            };
+            drop(tls.write_all(&answer).and_then(|()| tls.flush()));
+            next = head_of(&mut tls);
+        }
+    })
+}
+
+fn refused_unseen(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &7_u32.to_be_bytes())
+}
+
+fn goaway(last: u32, code: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
+}
+
+#[test]
+fn a_request_that_a_server_of_http_2_did_not_look_at_is_sent_once_more_and_no_other_is() {
+    type Then = fn(u32) -> Vec<u8>;
+    let cases: [(&str, Then, &str, u16); 7] = [
+        ("refused unseen", refused_unseen, "GET", 200),
+        ("leaving, and it came behind the last", |_| goaway(1, 0), "GET", 200),
+        ("refused unseen, and not idempotent", refused_unseen, "POST", 502),
+        ("a fault, whatever was seen", |_| goaway(1, 2), "GET", 502),
+        (
+            "reset without a word of why",
+            |stream| frame(RST_STREAM, 0, stream, &2_u32.to_be_bytes()),
+            "GET",
+            502,
+        ),
+        ("cancelled", |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()), "GET", 502),
+        ("a broken frame", |_| frame(PING, 0, 1, &[0; 8]), "GET", 502),
+    ];
+    for (case, then, method, status) in cases {
+        let web = leaving(then);
+        let Some(mut bench) = web.bench("again", RULE) else { return };
+        block_on(async {
+            let mut sender = connect(&bench).await;
+            let url = |path: &str| format!("https://{HOST}{path}");
+            assert_eq!(ask(&mut sender, "GET", &url("/v1/first")).await.0.as_u16(), 200, "{case}");
+            let answered = ask(&mut sender, method, &url("/v1/second")).await.0.as_u16();
+            assert_eq!(answered, status, "{case}");
+        });
+        let sent: Vec<String> = web.heads.try_iter().collect();
+        let wanted: &[&str] =
+            if status == 200 { &["true 1", "true 3", "false 1"] } else { &["true 1", "true 3"] };
+        assert_eq!(sent, wanted, "{case}");
+        ended(&mut bench, "/v1/second");
+        let of_it = |event: &&Event| matches!(event, Event::Request(r) if r.path.shown() == b"/v1/second");
+        assert_eq!(bench.record().iter().filter(of_it).count(), 2, "{case}: one decision and one end");
+    }
+}
+
+/// Reads frames up to a request's head, and returns its stream.
+fn request_of(tls: &mut impl Read) -> Option<u32> {
+    // The preface.
+    tls.read_exact(&mut [0; 24]).ok()?;
+    head_of(tls)
+}
+
+fn head_of(tls: &mut impl Read) -> Option<u32> {
+    loop {
+        let (kind, stream) = read_frame(tls)?;
+        if kind == HEADERS {
+            return Some(stream);
+        }
+    }
+}
+
+/// Reads a frame: its kind and its stream.
+fn read_frame(tls: &mut impl Read) -> Option<(u8, u32)> {
+    let mut start = [0; 9];
+    tls.read_exact(&mut start).ok()?;
+    let length = u32::from_be_bytes([0, start[0], start[1], start[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    tls.read_exact(&mut payload).ok()?;
+    Some((start[3], u32::from_be_bytes([start[5], start[6], start[7], start[8]])))
 }
 
 /// The resident memory of this process, in which the gate is a thread.

@@ -230,6 +230,10 @@ fn credential(note: &CredentialNote) -> String {
         CredentialAct::Masked { place } => {
             format!("{name}: came back in {}{at}, and was masked", one_line(place))
         }
+        CredentialAct::GivenBack { at } => format!("{name}: given back to {}", one_line(at)),
+        CredentialAct::NotGivenBack { at, why } => {
+            format!("{name}: not given back, and valid at {} until its time: {}", one_line(at), one_line(why))
+        }
     }
 }
 

@@ -229,6 +229,11 @@ fn every_note_about_a_credential_has_its_line() {
         ),
         (CredentialAct::Unavailable { why: "locked\n".into() }, "cannot be had: locked\\u{a}"),
         (CredentialAct::Revoked, "revoked"),
+        (CredentialAct::GivenBack { at: "https://id.example".into() }, "given back to https://id.example"),
+        (
+            CredentialAct::NotGivenBack { at: "https://id.example".into(), why: "it answered 503".into() },
+            "not given back, and valid at https://id.example until its time: it answered 503",
+        ),
         (
             CredentialAct::Age { step: AgeStep::DueSoon, seconds: 27 * 86_400 },
             "due soon for rotation, 27 days old",

@@ -106,6 +106,23 @@ pub enum CredentialAct {
         #[n(0)]
         place: String,
     },
+    /// A token or a lease was ended at its source before its time.
+    #[n(9)]
+    GivenBack {
+        /// Where: a server's address.
+        #[n(0)]
+        at: String,
+    },
+    /// A token or a lease could not be ended at its source: it works there until its time.
+    #[n(10)]
+    NotGivenBack {
+        /// Where: a server's address.
+        #[n(0)]
+        at: String,
+        /// Why not, without a word of the value.
+        #[n(1)]
+        why: String,
+    },
 }
 
 /// The steps of a credential's age.

@@ -8,6 +8,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::credential::AgeStep;
+use crate::name::HostName;
 use crate::secret::{Secret, Unsendable};
 
 /// One message. When the channel ends, every credential is without a value until another broker supplies it.
@@ -34,6 +35,10 @@ pub enum Supply {
         /// Where it came from, in words for the record: the store, a command, a server's name.
         #[n(5)]
         source: String,
+        /// The only host that it goes to, by the policy that the broker had when it got it. A gate whose policy binds the
+        /// credential to another host by now does not use it.
+        #[n(6)]
+        host: HostName,
     },
     /// There is no value at present.
     #[n(1)]
@@ -234,7 +239,8 @@ mod tests {
 
     fn value(material: Material) -> Supply {
         let (name, source) = ("anthropic".to_owned(), "the store".to_owned());
-        Supply::Value { name, version: 3, material, set_at: 1_700_000_000, expires: None, source }
+        let host = HostName::parse("api.example.com").unwrap();
+        Supply::Value { name, version: 3, material, set_at: 1_700_000_000, expires: None, source, host }
     }
 
     fn arrived(supply: &Supply) -> Supply {

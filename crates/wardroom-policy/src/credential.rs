@@ -144,6 +144,8 @@ pub struct GithubApp {
 pub struct Oauth2 {
     /// The token endpoint.
     pub token_url: String,
+    /// The revocation endpoint (RFC 7009). Without one, tokens end with their time.
+    pub revoke_url: Option<String>,
     /// The client.
     pub client_id: String,
     /// What is asked for; empty means what the server gives by itself.

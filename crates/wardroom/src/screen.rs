@@ -1,6 +1,7 @@
 //! Data goes to stdout, talk to stderr. A reader that went away (`| head`) ends output quietly.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// Writes one line of data to stdout. Returns false when nobody reads any more.
 pub(crate) fn data(line: &str) -> bool {
@@ -33,8 +34,16 @@ pub(crate) fn talks_to_people() -> bool {
 
 /// Columns that data has: the terminal's, or the 80 that every reader can take.
 pub(crate) fn width() -> usize {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col >= 40 => size.ws_col.into(),
-        Ok(_) | Err(_) => 80,
-    }
+    columns(io::stdout()).filter(|columns| *columns >= 40).unwrap_or(80)
+}
+
+/// Columns that talk has.
+pub(crate) fn talk_width() -> usize {
+    columns(io::stderr()).unwrap_or(80)
+}
+
+/// A terminal's columns, where it says how many it has.
+fn columns(terminal: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }

@@ -10,8 +10,11 @@ mod common;
 mod https;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
 
 use common::{Said, Stage, WARDROOM, until};
 
@@ -59,7 +62,7 @@ impl Keyed {
     fn with_passphrase(&self, arguments: &[&str], given: &str) -> Said {
         let base = self.stage.base().display();
         let line = format!("exec {WARDROOM} --base {base} {} 3<<'END'\n{given}\nEND", arguments.join(" "));
-        Said::from(std::process::Command::new("bash").args(["-c", &line]).output().unwrap())
+        Said::from(Command::new("bash").args(["-c", &line]).output().unwrap())
     }
 
     /// What the server takes from now on.
@@ -156,7 +159,7 @@ fn s1_the_server_sees_the_value_and_nobody_else_on_this_machine_does() {
     let (made, others) = keyed.stop(agent);
     assert!(made > 0 && others == "[]", "{made} {others}");
     let state = keyed.stage.base().join("state");
-    let mut grep = std::process::Command::new("grep");
+    let mut grep = Command::new("grep");
     let found = grep.args(["-raF", "-e", "sk-real-value", "-e", "AGE-SECRET-KEY-1"]).arg(&state).status();
     assert!(found.unwrap().code() == Some(1), "the value is in a file below {}", state.display());
     let log = keyed.stage.call(&["log", "scout"]);
@@ -226,7 +229,7 @@ fn s5a_a_locked_store_gives_nothing_until_it_is_unlocked_and_a_bad_value_is_refu
             "{WARDROOM} --base {0} credential set scout keyed < {0}/value",
             keyed.stage.base().display()
         );
-        let said = Said::from(std::process::Command::new("sh").args(["-c", &line]).output().unwrap());
+        let said = Said::from(Command::new("sh").args(["-c", &line]).output().unwrap());
         assert!(said.code == 215 && said.err.contains(why), "{bad:?}: {said:?}");
     }
     keyed.takes(&["key-1"]);
@@ -244,6 +247,138 @@ fn s5a_a_locked_store_gives_nothing_until_it_is_unlocked_and_a_bad_value_is_refu
     assert_eq!(right.code, 0, "{right:?}");
     until("the value is used", || keyed.seen() == "key-1");
     keyed.stop(agent);
+}
+
+/// A double of an OAuth 2 server, on this machine: it gives `at-1` to everybody, and answers a revocation with `status`.
+fn token_server(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {}
+            let length = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok();
+            let mut body = vec![0; head.lines().find_map(length).unwrap_or(0)];
+            stream.read_exact(&mut body).unwrap();
+            let (status, answer) = match head.starts_with("POST /token ") {
+                true => ("200 OK", r#"{"access_token":"at-1","token_type":"bearer","expires_in":3600}"#),
+                false => (status, ""),
+            };
+            kept.lock().unwrap().push(String::from_utf8(body).unwrap());
+            let length = answer.len();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+            stream.get_mut().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        }
+    });
+    (base, asked)
+}
+
+impl Keyed {
+    /// Has the credential exchanged at a token server.
+    fn exchanges_at(&self, base: &str, more: &str) {
+        let policy = fs::read_to_string(self.stage.policy_file("scout")).unwrap();
+        let oauth2 = format!(
+            "kind = \"oauth2\"\ntoken_url = \"{base}/token\"\nrevoke_url = \"{base}/revoke\"\nclient_id = \"me\"\n{more}"
+        );
+        let policy = policy.replace("header = \"x-api-key\"", &oauth2);
+        fs::write(self.stage.policy_file("scout"), policy).unwrap();
+    }
+
+    fn revoke(&self) -> Said {
+        self.stage.call(&["credential", "revoke", "scout", "keyed"])
+    }
+
+    fn log(&self, kind: &str) -> String {
+        self.stage.call(&["log", "scout", "--kind", kind]).out
+    }
+}
+
+#[test]
+fn s5_a_running_agents_token_is_ended_at_its_server_as_well_and_a_failure_is_on_record() {
+    for (status, wanted) in [("200 OK", "keyed: given back to"), ("400 Bad Request", "keyed: not given back")]
+    {
+        let Some(keyed) = Keyed::new("s5_a_running_agents_token") else { return };
+        let (base, asked) = token_server(status);
+        keyed.exchanges_at(&base, "");
+        keyed.set("client-secret");
+        let agent =
+            keyed.stage.start("scout", "while [ ! -e /workspace/stop ]; do sleep 0.1; done; echo 1 2");
+        until("the token is in use", || keyed.log("credential").contains("in use"));
+        assert_eq!(keyed.revoke().code, 0);
+        until("what the server said is on record", || keyed.log("credential").contains(wanted));
+        until("it is revoked here", || keyed.log("credential").contains("keyed: revoked"));
+        assert_eq!(asked.lock().unwrap().last().unwrap(), "token=at-1&token_type_hint=access_token");
+        keyed.stop(agent);
+    }
+}
+
+#[test]
+fn s5_a_token_whose_credential_leaves_the_policy_is_ended_and_the_run_goes_on() {
+    let Some(keyed) = Keyed::new("s5_a_token_whose_credential_leaves") else { return };
+    let (base, asked) = token_server("200 OK");
+    keyed.exchanges_at(&base, "");
+    keyed.set("client-secret");
+    let agent = keyed.stage.start("scout", "while [ ! -e /workspace/stop ]; do sleep 0.1; done; echo 1 2");
+    until("the token is in use", || keyed.log("credential").contains("in use"));
+    let file = keyed.stage.policy_file("scout");
+    let policy = fs::read_to_string(&file).unwrap();
+    let beside = file.with_extension("new");
+    fs::write(&beside, policy.split("[[credential]]").next().unwrap()).unwrap();
+    fs::rename(&beside, &file).unwrap();
+    until("it is given back", || keyed.log("credential").contains("keyed: given back to"));
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "token=at-1&token_type_hint=access_token");
+    // And with it again there is a broker again.
+    fs::write(&beside, policy).unwrap();
+    fs::rename(&beside, &file).unwrap();
+    until("a token is in use again", || keyed.log("credential").matches("in use").count() == 2);
+    keyed.stop(agent);
+    assert_eq!(keyed.log("credential").matches("keyed: given back to").count(), 2);
+}
+
+#[test]
+fn s5_at_the_end_of_a_run_its_token_is_ended_and_on_record() {
+    let Some(keyed) = Keyed::new("s5_at_the_end_of_a_run") else { return };
+    let (base, asked) = token_server("200 OK");
+    keyed.exchanges_at(&base, "");
+    keyed.set("client-secret");
+    assert_eq!(keyed.stage.sh("scout", "true").code, 0);
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "token=at-1&token_type_hint=access_token");
+    assert!(keyed.log("credential").contains("keyed: given back to"), "{}", keyed.log("credential"));
+}
+
+#[test]
+fn s5_without_a_running_agent_the_stored_right_is_ended_at_its_server_or_that_it_was_not_is_said() {
+    for (status, code, wanted) in
+        [("200 OK", 0, "is revoked at"), ("503 Service Unavailable", 215, "is still valid at")]
+    {
+        let Some(keyed) = Keyed::new("s5_without_a_running_agent") else { return };
+        let (base, asked) = token_server(status);
+        keyed.exchanges_at(&base, "grant = \"refresh\"\n");
+        keyed.set("rt-1");
+        let said = keyed.revoke();
+        assert!(said.code == code && format!("{} {}", said.out, said.err).contains(wanted), "{said:?}");
+        assert!(said.out.contains("is revoked; what used it ends"), "{said:?}");
+        assert_eq!(*asked.lock().unwrap(), ["token=rt-1&token_type_hint=refresh_token&client_id=me"]);
+        assert!(keyed.log("operator").contains(wanted), "{}", keyed.log("operator"));
+        assert!(!format!("{said:?}{}", keyed.log("operator")).contains("rt-1"));
+        assert!(keyed.stage.call(&["credential", "list", "scout"]).out.contains("revoked"));
+    }
+    // A store that is locked holds the revocation up no more than a server does.
+    let Some(keyed) = Keyed::new("s5_without_a_running_agent") else { return };
+    let (base, asked) = token_server("200 OK");
+    keyed.exchanges_at(&base, "grant = \"refresh\"\n");
+    keyed.set("rt-1");
+    keyed.stage.call(&["credential", "lock"]);
+    let revoke = keyed.stage.command(&["credential", "revoke", "scout", "keyed"]);
+    // Without a terminal, so that nobody can be asked for a passphrase.
+    let said = Command::new("setsid").arg("-w").arg(revoke.get_program()).args(revoke.get_args()).output();
+    let said = Said::from(said.unwrap());
+    assert!(said.code == 215 && said.err.contains("there is no terminal to ask"), "{said:?}");
+    assert!(asked.lock().unwrap().is_empty());
+    assert!(keyed.stage.call(&["credential", "list", "scout"]).out.contains("revoked"));
 }
 
 #[test]
@@ -281,7 +416,7 @@ fn a_value_is_tried_where_and_as_the_policy_sends_it() {
         assert_eq!(rotate("sk-two").code, 0, "{kind}");
         assert_eq!(test().code, 0, "{kind}");
     }
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let address = policy.lines().find(|line| line.starts_with("address")).unwrap();
     let nowhere = policy.replace(address, &format!("address = \"{closed}\""));
     let stranger = https::start(HOST, keyed.site.clone());

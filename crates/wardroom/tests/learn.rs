@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use common::{Stage, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 const HOST: &str = "api.learned.example";
 
@@ -31,6 +32,10 @@ struct Terminal {
 
 impl Terminal {
     fn run(stage: &Stage, arguments: &[&str]) -> Self {
+        Self::prepared(stage, arguments, |_| {})
+    }
+
+    fn prepared(stage: &Stage, arguments: &[&str], prepare: impl FnOnce(&OwnedFd)) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -38,6 +43,7 @@ impl Terminal {
         let open = || -> OwnedFd {
             File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
         };
+        prepare(&master);
         let mut command = stage.command(arguments);
         let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
         let keyboard = File::from(master);
@@ -67,6 +73,12 @@ impl Terminal {
         });
         self.answered = self.shown().len();
         writeln!(self.keyboard, "{answer}").unwrap();
+    }
+
+    /// Types these bytes, and no Enter behind them.
+    fn types(&mut self, bytes: &[u8]) {
+        self.answered = self.shown().len();
+        self.keyboard.write_all(bytes).unwrap();
     }
 
     fn end(mut self) -> (i32, String) {
@@ -121,6 +133,64 @@ fn what_was_refused_is_asked_about_and_written_once_it_is_confirmed() {
     assert_eq!(fs::read_to_string(&file).unwrap(), after);
 }
 
+/// A terminal as a program may leave it that died while it drew on it.
+fn raw(terminal: &OwnedFd) {
+    let mut modes = tcgetattr(terminal).unwrap();
+    modes.make_raw();
+    tcsetattr(terminal, OptionalActions::Now, &modes).unwrap();
+}
+
+fn narrow(terminal: &OwnedFd) {
+    tcsetwinsize(terminal, Winsize { ws_row: 24, ws_col: 20, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+}
+
+#[test]
+fn however_it_is_typed_an_answer_is_taken_and_an_end_is_waited_for_once() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let said = stage.sh("scout", "getent hosts one.example; getent hosts two.test; true");
+    assert_eq!(said.code, 0, "{said:?}");
+    let file = stage.policy_file("scout");
+    let before = fs::read_to_string(&file).unwrap();
+    let written = "[[network.allow]]\nhost = \"one.example\"\n";
+    type Prepare = fn(&OwnedFd);
+    let end = "The input ended before this was confirmed";
+    let cases: [(&str, Prepare, &[&[u8]], &str); 10] = [
+        ("an end at once", |_| {}, &[b"\x04"], "Nothing was changed"),
+        ("an end behind an answer", |_| {}, &[b"a\n", b"\x04"], end),
+        ("an end in place of the last answer", |_| {}, &[b"a\nq\n", b"\x04"], "Nothing was written"),
+        ("an end pasted behind an answer", |_| {}, &[b"a\n\x04"], end),
+        ("an end in the middle of a line", |_| {}, &[b"a\x04", b"\x04"], end),
+        ("pasted in one piece", |_| {}, &[b"a\nl\ny\n"], "Written"),
+        ("letter by letter", |_| {}, &[b"a", b"\n", b"q", b"\n", b"y", b"\n"], "Written"),
+        ("a terminal that was left raw", raw, &[b"a\r", b"q\r", b"y\r"], "Written"),
+        ("twenty columns, and what is no letter", narrow, &[b"\xff\xfe\n", b"a\nq\ny\n"], "Written"),
+        ("a long line", |_| {}, &[&[b'a'; 3000], b"\n", b"a\nq\ny\n"], "Written"),
+    ];
+    for (case, prepare, typed, last) in cases {
+        fs::write(&file, &before).unwrap();
+        let mut terminal = Terminal::prepared(&stage, &["allow", "scout"], prepare);
+        until(case, || terminal.shown().contains("? "));
+        for part in typed {
+            terminal.types(part);
+            thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let (code, screen) = terminal.end();
+        assert!(code == 0 && screen.contains(last), "{case}: {code} {screen}");
+        let after = fs::read_to_string(&file).unwrap();
+        assert_eq!(after.contains(written), last == "Written", "{case}: {screen}");
+        assert!(after.starts_with(before.trim_end()), "{case}");
+    }
+    // Ctrl-C is a signal, which ends it at once. (The terminal of this test controls no process, so it is sent by hand.)
+    fs::write(&file, &before).unwrap();
+    let mut broken = Terminal::run(&stage, &["allow", "scout"]);
+    broken.answer("1 of 2", "a");
+    let pid = rustix::process::Pid::from_child(&broken.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(broken.child.wait().unwrap().signal(), Some(2));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+}
+
 #[test]
 fn refused_requests_become_rules_for_exactly_these() {
     let stage = Stage::new();
@@ -148,6 +218,26 @@ fn refused_requests_become_rules_for_exactly_these() {
     );
     let said = stage.sh("scout", &format!("curl -s https://{HOST}/hello"));
     assert!(said.out.contains("hello"), "{said:?}");
+}
+
+#[test]
+fn requests_are_answered_one_by_one_and_what_is_never_wanted_is_not_asked_again() {
+    let stage = Stage::new();
+    stage.agent("scout", &format!("[[network.allow]]\nhost = \"{HOST}\"\nmethods = [\"HEAD\"]\n"));
+    let said = stage.sh("scout", &format!("curl -s -o /dev/null https://{HOST}/a https://{HOST}/b; true"));
+    assert_eq!(said.code, 0, "{said:?}");
+    let mut asking = Terminal::run(&stage, &["allow", "scout"]);
+    asking.answer(&format!("2 requests to {HOST}"), "o");
+    asking.answer("GET /a", "x");
+    asking.answer("One of these letters", "n");
+    asking.answer("GET /b", "a");
+    asking.answer("Write this into", "y");
+    let (code, screen) = asking.end();
+    assert_eq!(code, 0, "{screen}");
+    let after = fs::read_to_string(stage.policy_file("scout")).unwrap();
+    assert!(after.contains("methods = [\"GET\"]\npaths = [\"/b\"]\n") && !after.contains("/a"), "{after}");
+    let (code, screen) = Terminal::run(&stage, &["allow", "scout"]).end();
+    assert!(code == 0 && screen.contains("Nothing was refused to scout"), "{screen}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(crate) fn exchange(app: &GithubApp, key: &Secret, web: &Web, now: u64) -> Re
         .expires_at
         .parse()
         .map_err(|_cause| FetchError::Shape("GitHub's token has no end".to_owned()))?;
-    Ok(Token { token, expires: u64::try_from(end.as_second()).ok(), next: None })
+    Ok(Token { token, expires: u64::try_from(end.as_second()).ok(), next: None, halves: None })
 }
 
 /// Gives a token back before its end.

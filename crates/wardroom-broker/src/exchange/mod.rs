@@ -14,4 +14,6 @@ pub(crate) struct Token {
     pub(crate) expires: Option<u64>,
     /// What the server wants to see the next time, where that is another secret.
     pub(crate) next: Option<Secret>,
+    /// What it takes to end it, where that is more than the token.
+    pub(crate) halves: Option<oauth2::Halves>,
 }

@@ -1,5 +1,8 @@
 //! OAuth 2: client credentials (RFC 6749, 4.4) and refresh (RFC 6749, 6). A server may give another refresh token with
-//! each answer and forget the old one; then the new one is what the store must hold.
+//! each answer and forget the old one; then the new one is what the store must hold. And the end of tokens before their
+//! time (RFC 7009).
+
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -28,14 +31,27 @@ struct Both {
 }
 
 /// The two halves of what the store holds.
-struct Halves {
+pub(crate) struct Halves {
     client: Option<Zeroizing<String>>,
-    refresh: Option<Zeroizing<String>>,
+    pub(crate) refresh: Option<Zeroizing<String>>,
+}
+
+impl fmt::Debug for Halves {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Halves(..)")
+    }
+}
+
+/// What a token is (RFC 7009, 2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hint {
+    Access,
+    Refresh,
 }
 
 /// Gets an access token.
 pub(crate) fn exchange(of: &Oauth2, secret: &Secret, web: &Web, now: u64) -> Result<Token, FetchError> {
-    let halves = halves(of.grant, secret)?;
+    let mut halves = halves(of.grant, secret)?;
     let mut form = Form::default();
     match of.grant {
         Grant::ClientCredentials => form.add("grant_type", "client_credentials"),
@@ -49,21 +65,41 @@ pub(crate) fn exchange(of: &Oauth2, secret: &Secret, web: &Web, now: u64) -> Res
     if !of.scopes.is_empty() {
         form.add("scope", &of.scopes.join(" "));
     }
-    let mut headers = Vec::new();
-    match &halves.client {
-        Some(client) => headers.push(("authorization", basic(&of.client_id, client))),
-        None => form.add("client_id", &of.client_id),
-    }
-    let body = Some(("application/x-www-form-urlencoded", form.0));
-    let answer: Answer = web.ask(Question { method: "POST", url: of.token_url.clone(), headers, body })?;
+    let answer: Answer = web.ask(form.into_question(of, &halves, &of.token_url))?;
     let token = Secret::new(answer.access_token.into_bytes());
     if !answer.token_type.eq_ignore_ascii_case("bearer") {
         return Err(FetchError::Shape("the server gave a token that is no bearer token".to_owned()));
     }
     let next = answer.refresh_token.map(Zeroizing::new);
     let changed = next.filter(|next| halves.refresh.as_ref().is_some_and(|old| **old != **next));
-    let next = changed.map(|next| rewritten(halves.client.as_deref().map(String::as_str), &next));
-    Ok(Token { token, expires: answer.expires_in.map(|seconds| now.saturating_add(seconds)), next })
+    let next = changed.map(|next| {
+        let stored = rewritten(halves.client.as_deref().map(String::as_str), &next);
+        halves.refresh = Some(next);
+        stored
+    });
+    let expires = answer.expires_in.map(|seconds| now.saturating_add(seconds));
+    Ok(Token { token, expires, next, halves: Some(halves) })
+}
+
+/// Ends a token at the revocation endpoint. One that has ended already is no error there (RFC 7009, 2.2).
+pub(crate) fn revoke(
+    of: &Oauth2,
+    (at, token, hint): (&str, &Secret, Hint),
+    halves: &Halves,
+    web: &Web,
+) -> Result<(), FetchError> {
+    let token = std::str::from_utf8(token.expose())
+        .map_err(|_cause| FetchError::Shape("the token is no text".to_owned()))?;
+    let mut form = Form::default();
+    form.add("token", token);
+    form.add(
+        "token_type_hint",
+        match hint {
+            Hint::Access => "access_token",
+            Hint::Refresh => "refresh_token",
+        },
+    );
+    Ok(web.tell(form.into_question(of, halves, at))?)
 }
 
 /// Whether this is what the grant needs.
@@ -78,7 +114,8 @@ pub(crate) fn check(of: &Oauth2, secret: &Secret) -> Result<(), FetchError> {
     Ok(Secret::new(needed.as_bytes().to_vec()).sendable()?)
 }
 
-fn halves(grant: Grant, secret: &Secret) -> Result<Halves, FetchError> {
+/// Reads what the store holds.
+pub(crate) fn halves(grant: Grant, secret: &Secret) -> Result<Halves, FetchError> {
     if secret.expose().starts_with(b"{") {
         let wrong = |_cause| {
             FetchError::Shape("the secret is no JSON with `client_secret` and `refresh_token`".to_owned())
@@ -123,6 +160,17 @@ impl Form {
         let separator = if self.0.is_empty() { "" } else { "&" };
         let pair = Zeroizing::new(format!("{separator}{name}={}", *Zeroizing::new(encoded(value))));
         self.0.extend_from_slice(pair.as_bytes());
+    }
+
+    /// The form as the client sends it: with proof of who it is, where it has one (RFC 6749, 2.3).
+    fn into_question(mut self, of: &Oauth2, halves: &Halves, url: &str) -> Question<'static> {
+        let mut headers = Vec::new();
+        match &halves.client {
+            Some(client) => headers.push(("authorization", basic(&of.client_id, client))),
+            None => self.add("client_id", &of.client_id),
+        }
+        let body = Some(("application/x-www-form-urlencoded", self.0));
+        Question { method: "POST", url: url.to_owned(), headers, body }
     }
 }
 

@@ -1,9 +1,7 @@
 //! Sources and exchanges against doubles of their servers: what is asked and how answers are taken. The doubles are ours,
 //! written after the providers' documentation; no real Vault, GitHub or token server takes part.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
@@ -11,64 +9,18 @@ use wardroom_model::AgentName;
 use wardroom_policy::Policy;
 
 use super::*;
+use crate::double::Double;
+use crate::ending::{Extent, GivenBack};
 use crate::programs::Here;
 
-/// What a double was asked: `METHOD path`, the head, the body.
-#[derive(Debug, Clone)]
-struct Asked {
-    line: String,
-    head: String,
-    body: String,
-}
-
-/// A double of a server, which answers in turn.
-struct Double {
-    base: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-impl Double {
-    fn answering(answers: &[(u16, &str)]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let answers: Vec<_> = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
-        let seen = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for ((status, body), stream) in answers.into_iter().zip(listener.incoming()) {
-                let mut stream = BufReader::new(stream.unwrap());
-                let mut head = String::new();
-                while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {}
-                let find = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok();
-                let mut sent = vec![0; head.lines().find_map(find).unwrap_or(0)];
-                stream.read_exact(&mut sent).unwrap();
-                let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1").to_owned();
-                seen.lock().unwrap().push(Asked { line, head, body: String::from_utf8(sent).unwrap() });
-                let length = body.len();
-                let stream = stream.get_mut();
-                write!(
-                    stream,
-                    "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-                )
-                .unwrap();
-            }
-        });
-        Self { base, asked }
-    }
-
-    fn asked(&self, number: usize) -> Asked {
-        self.asked.lock().unwrap()[number].clone()
-    }
-}
-
 /// A credential with its store, unlocked, and a value in it.
-struct Bench {
+pub(super) struct Bench {
     _directory: tempfile::TempDir,
-    sources: Sources,
-    credential: Credential,
+    pub(super) sources: Sources,
+    pub(super) credential: Credential,
 }
 
-fn bench(more: &str, value: &str) -> Bench {
+pub(super) fn bench(more: &str, value: &str) -> Bench {
     let head = "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n[[network.allow]]\nhost = \"api.example.com\"\n\
                 [[credential]]\nname = \"one\"\nenv = \"ONE_KEY\"\nhost = \"api.example.com\"\n";
     let policy = Policy::parse("scout.toml", &format!("{head}{more}"))
@@ -84,7 +36,7 @@ fn bench(more: &str, value: &str) -> Bench {
 }
 
 impl Bench {
-    fn get(&self) -> Result<Got, FetchError> {
+    pub(super) fn get(&self) -> Result<Got, FetchError> {
         self.sources.get(&self.credential)
     }
 
@@ -93,7 +45,7 @@ impl Bench {
     }
 }
 
-fn is(got: &Got, value: &str) -> bool {
+pub(super) fn is(got: &Got, value: &str) -> bool {
     matches!(&got.material, Material::Plain(secret) if secret.eq_ct(value.as_bytes()))
 }
 
@@ -131,6 +83,111 @@ fn a_rotated_refresh_token_is_in_the_store_before_its_access_token_is_used() {
     assert_eq!(double.asked(0).body, "grant_type=refresh_token&refresh_token=rt-1&client_id=me");
     assert!(double.asked(1).body.contains("refresh_token=rt-2"));
     assert!(bench.stored().eq_ct(b"rt-2"));
+}
+
+const ACCESS: &str = r#"{"access_token":"at-1","token_type":"bearer","expires_in":3600}"#;
+
+fn revocable(double: &Double, more: &str) -> String {
+    oauth2(double, &format!("revoke_url = \"{}/revoke\"\n{more}", double.base))
+}
+
+#[test]
+fn a_clients_own_token_is_ended_after_its_use_with_proof_of_the_client() {
+    let double = Double::answering(&[(200, ACCESS), (200, "")]);
+    let bench = bench(&revocable(&double, ""), "client secret");
+    let got = bench.get().unwrap();
+    let said = bench.sources.end(&bench.credential, &got, Extent::Use);
+    assert!(matches!(&said[..], [GivenBack { outcome: Ok(()), .. }]), "{said:?}");
+    let asked = double.asked(1);
+    assert_eq!(
+        (asked.line.as_str(), asked.body.as_str()),
+        ("POST /revoke", "token=at-1&token_type_hint=access_token")
+    );
+    assert!(asked.head.contains("Basic bWU6Y2xpZW50K3NlY3JldA=="), "{}", asked.head);
+    let over = Got { expires: Some(clock::unix()), ..got };
+    assert!(bench.sources.end(&bench.credential, &over, Extent::Use).is_empty(), "it ended by itself");
+}
+
+#[test]
+fn a_users_right_outlives_its_use_and_ends_with_its_revocation_in_its_latest_form() {
+    let rotated = r#"{"access_token":"at-1","token_type":"bearer","expires_in":3600,"refresh_token":"rt-2"}"#;
+    let double = Double::answering(&[(200, rotated), (200, ""), (200, "")]);
+    let bench = bench(&revocable(&double, "grant = \"refresh\""), "rt-1");
+    let got = bench.get().unwrap();
+    assert!(bench.sources.end(&bench.credential, &got, Extent::Use).is_empty());
+    let said = bench.sources.end(&bench.credential, &got, Extent::Right);
+    assert!(matches!(&said[..], [GivenBack { outcome: Ok(()), .. }]), "{said:?}");
+    let wanted = [
+        "token=rt-2&token_type_hint=refresh_token&client_id=me",
+        "token=at-1&token_type_hint=access_token&client_id=me",
+    ];
+    assert_eq!(double.bodies("/revoke"), wanted);
+}
+
+#[test]
+fn what_the_store_held_is_ended_at_its_server_after_it_is_revoked_there() {
+    let double = Double::answering(&[(200, "")]);
+    let bench =
+        bench(&revocable(&double, "grant = \"refresh\""), r#"{"client_secret":"cs","refresh_token":"rt-1"}"#);
+    assert_eq!(crate::stored_ends_at(&bench.credential), Some(format!("{}/revoke", double.base).as_str()));
+    let sealed = bench.sources.store.revoke("one").unwrap().unwrap();
+    assert!(matches!(bench.get(), Err(FetchError::Store(StoreError::Revoked { .. }))));
+    bench.sources.end_stored(&bench.credential, &sealed).unwrap();
+    assert_eq!(double.asked(0).body, "token=rt-1&token_type_hint=refresh_token");
+    let locked = Sources { identity: Err("it is locked".to_owned()), ..bench.sources.clone() };
+    let error = locked.end_stored(&bench.credential, &sealed).unwrap_err().to_string();
+    assert_eq!(error, "it is locked");
+}
+
+#[test]
+fn a_source_that_does_not_end_a_value_says_why_and_no_word_of_it() {
+    for (status, body, wanted, again) in [
+        (
+            400,
+            r#"{"error":"unsupported_token_type","error_description":"at-1"}"#,
+            "unsupported_token_type",
+            false,
+        ),
+        (503, "at-1", "503", true),
+        (302, "", "302", false),
+    ] {
+        let double = Double::answering(&[(200, ACCESS), (status, body)]);
+        let bench = bench(&revocable(&double, ""), "client secret");
+        let got = bench.get().unwrap();
+        let said = bench.sources.end(&bench.credential, &got, Extent::Right).remove(0);
+        assert_eq!(said.is_worth_another_try(), again, "{said:?}");
+        let error = said.outcome.unwrap_err().to_string();
+        assert!(error.contains(wanted) && !error.contains("at-1"), "{error}");
+    }
+}
+
+#[test]
+fn without_a_revocation_endpoint_nobody_is_told() {
+    let double = Double::answering(&[(200, ACCESS)]);
+    let bench = bench(&oauth2(&double, ""), "client secret");
+    let got = bench.get().unwrap();
+    assert!(bench.sources.end(&bench.credential, &got, Extent::Right).is_empty());
+    assert_eq!(crate::stored_ends_at(&bench.credential), None);
+}
+
+#[test]
+fn a_refresh_that_was_under_way_does_not_undo_a_revocation() {
+    let rotated = r#"{"access_token":"at-1","token_type":"bearer","refresh_token":"rt-2"}"#;
+    let double = Double::answering(&[(200, rotated)]);
+    let bench = bench(&oauth2(&double, "grant = \"refresh\""), "rt-1");
+    let (secret, got) = bench.sources.held(&bench.credential).unwrap();
+    bench.sources.store.revoke("one").unwrap();
+    let got = bench.sources.made_of(&bench.credential, Raw::bytes(&secret), got).unwrap();
+    assert_eq!(bench.sources.store.state("one").unwrap(), crate::State::Revoked);
+    assert!(got.halves.is_some() && got.stored == Some(1), "and it can still be ended");
+    // Nor what the operator has set meanwhile.
+    let double = Double::answering(&[(200, rotated)]);
+    let bench = self::bench(&oauth2(&double, "grant = \"refresh\""), "rt-1");
+    let (secret, got) = bench.sources.held(&bench.credential).unwrap();
+    let to = bench.sources.identity.as_ref().unwrap().to_public();
+    bench.sources.store.put("one", &Secret::new(b"rt-9".to_vec()), &to, 2_000).unwrap();
+    bench.sources.made_of(&bench.credential, Raw::bytes(&secret), got).unwrap();
+    assert!(bench.stored().eq_ct(b"rt-9"));
 }
 
 #[test]
@@ -182,7 +239,8 @@ fn a_github_app_signs_for_itself_and_gets_a_token_that_is_narrowed() {
     assert_eq!(claims["iss"], "12");
     assert!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap() <= 600);
 
-    assert!(bench.sources.end(&bench.credential, &got));
+    let said = bench.sources.end(&bench.credential, &got, Extent::Use);
+    assert!(matches!(&said[..], [GivenBack { at, outcome: Ok(()) }] if *at == double.base), "{said:?}");
     assert_eq!(double.asked(1).line, "DELETE /installation/token");
     assert!(bench.get().unwrap_err().to_string().contains("other repositories"));
 }
@@ -226,7 +284,8 @@ fn a_dynamic_secret_is_renewed_while_it_can_be_and_given_back_at_the_end() {
     assert!(is(&got, "pw-1") && got.is_leased());
     assert!(bench.sources.refresh(&bench.credential, &mut got).unwrap().is_none());
     assert!(got.expires.unwrap() >= clock::unix() + 55);
-    assert!(bench.sources.end(&bench.credential, &got));
+    let said = bench.sources.end(&bench.credential, &got, Extent::Use);
+    assert!(matches!(&said[..], [GivenBack { outcome: Ok(()), .. }]), "{said:?}");
     let lines: Vec<_> = (0..6).map(|number| double.asked(number).line).collect();
     let wanted = [
         "POST /v1/auth/approle/login",

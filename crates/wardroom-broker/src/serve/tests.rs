@@ -6,6 +6,7 @@ use wardroom_model::credential::AgeStep;
 use wardroom_model::{AgentName, Material, Supply};
 
 use super::*;
+use crate::double::Double;
 
 const POLICY: &str = r#"
 [agent]
@@ -78,16 +79,33 @@ impl Bench {
         }
     }
 
+    /// What the keeper hears of a source that was to end a value.
+    fn given_back(&self) -> Option<String> {
+        loop {
+            match control::receive(&self.keeper).unwrap().expect("an answer") {
+                Answer::GivenBack { name, why_not, .. } if name == "example" => return why_not,
+                Answer::GivenBack { .. } | Answer::Ready { .. } | Answer::Pong | Answer::Settled => {}
+            }
+        }
+    }
+
     fn unavailable(&self) -> String {
         let Supply::Unavailable { why, .. } = self.hear() else { panic!("there is no value") };
         why
     }
 }
 
+impl Bench {
+    fn finish(&mut self) {
+        let Some(broker) = self.broker.take() else { return };
+        rustix::net::shutdown(&self.keeper, rustix::net::Shutdown::Write).unwrap();
+        broker.join().unwrap().unwrap();
+    }
+}
+
 impl Drop for Bench {
     fn drop(&mut self) {
-        rustix::net::shutdown(&self.keeper, rustix::net::Shutdown::Write).unwrap();
-        self.broker.take().unwrap().join().unwrap().unwrap();
+        self.finish();
     }
 }
 
@@ -144,4 +162,68 @@ fn a_new_gate_is_told_everything_again_and_ages_are_said_once() {
     control::send_ping(&bench.keeper).unwrap();
     assert_eq!(control::receive(&bench.keeper).unwrap(), Some(Answer::Settled));
     assert_eq!(control::receive(&bench.keeper).unwrap(), Some(Answer::Pong));
+}
+
+const TOKEN: &str = r#"{"access_token":"at-1","token_type":"bearer","expires_in":3600}"#;
+
+/// A broker of a credential of OAuth 2, unlocked, which has had its first token.
+fn exchanging(double: &Double, more: &str) -> Bench {
+    let text = POLICY.replace(
+        "header = \"x-api-key\"",
+        &format!(
+            "kind = \"oauth2\"\ntoken_url = \"{0}/token\"\nrevoke_url = \"{0}/revoke\"\nclient_id = \"me\"\n{more}",
+            double.base
+        ),
+    );
+    let bench = Bench::start(&text);
+    bench.set("stored", clock::unix());
+    bench.unlock();
+    assert!(bench.value().1.eq_ct(b"at-1"));
+    bench
+}
+
+#[test]
+fn a_revocation_is_in_force_first_and_told_to_the_server_then() {
+    let double = Double::answering(&[(200, TOKEN), (200, ""), (200, "")]);
+    let bench = exchanging(&double, "grant = \"refresh\"");
+    bench.store().revoke("example").unwrap();
+    assert!(matches!(bench.hear(), Supply::Revoked { .. }));
+    assert_eq!(bench.given_back(), None);
+    let hints = |body: String| body.split('&').nth(1).unwrap().to_owned();
+    let told: Vec<_> = double.bodies("/revoke").into_iter().map(hints).collect();
+    assert_eq!(told, ["token_type_hint=refresh_token", "token_type_hint=access_token"]);
+}
+
+#[test]
+fn a_server_that_does_not_end_a_token_holds_nothing_up_and_is_reported() {
+    let refusal = r#"{"error":"unsupported_token_type"}"#;
+    let double = Double::answering(&[(200, TOKEN), (400, refusal)]);
+    let bench = exchanging(&double, "");
+    bench.store().revoke("example").unwrap();
+    assert!(matches!(bench.hear(), Supply::Revoked { .. }));
+    let why = bench.given_back().unwrap();
+    assert!(why.contains("400 (unsupported_token_type)"), "{why}");
+}
+
+#[test]
+fn a_server_that_is_unwell_is_told_again() {
+    let double = Double::answering(&[(200, TOKEN), (503, ""), (200, "")]);
+    let bench = exchanging(&double, "");
+    bench.store().revoke("example").unwrap();
+    assert_eq!(bench.given_back(), None);
+    assert_eq!(double.bodies("/revoke").len(), 2);
+}
+
+#[test]
+fn at_the_end_what_was_made_for_the_run_is_given_back_and_a_users_right_is_not() {
+    let double = Double::answering(&[(200, TOKEN), (200, "")]);
+    let mut bench = exchanging(&double, "");
+    bench.finish();
+    assert_eq!(bench.given_back(), None);
+    assert_eq!(double.bodies("/revoke"), ["token=at-1&token_type_hint=access_token"]);
+
+    let double = Double::answering(&[(200, TOKEN)]);
+    let mut bench = exchanging(&double, "grant = \"refresh\"");
+    bench.finish();
+    assert!(double.bodies("/revoke").is_empty());
 }

@@ -119,3 +119,13 @@ fn a_stamp_changes_with_everything_that_an_operator_does() {
         assert_ne!(a, b);
     }
 }
+
+#[test]
+fn what_cannot_be_read_is_revoked_all_the_same() {
+    let (directory, store, identity) = store();
+    store.put("key", &secret("x"), &identity.to_public(), 1).unwrap();
+    let file = directory.path().join("key.age");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(store.revoke("key").unwrap().is_none());
+    assert!(!file.exists() && store.state("key").unwrap() == State::Revoked);
+}

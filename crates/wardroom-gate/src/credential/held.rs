@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use tokio::sync::watch;
 use wardroom_kernel::locked::Locked;
-use wardroom_model::Secret;
 use wardroom_model::credential::{AgeStep, CredentialAct};
 use wardroom_model::supply::{Material, Supply};
+use wardroom_model::{HostName, Secret};
 use wardroom_policy::Overdue;
 
 use super::mask::Needle;
@@ -44,6 +44,7 @@ pub(crate) struct Ended {
 pub(crate) struct Value {
     pub(crate) real: Real,
     pub(crate) needles: Vec<Rc<Needle>>,
+    host: HostName,
     version: u64,
     expires: Option<u64>,
     overdue: Cell<bool>,
@@ -84,11 +85,21 @@ impl Default for Held {
 }
 
 impl Held {
-    /// The value to use at this moment (seconds since the epoch), or why there is none.
-    pub(crate) fn lease(&self, name: &str, overdue: Overdue, now: u64) -> Result<Lease, String> {
+    /// The value to use at this moment (seconds since the epoch), or why there is none. One that was supplied for another host is
+    /// none: the policy has just bound the credential anew, and the broker will follow.
+    pub(crate) fn lease(
+        &self,
+        name: &str,
+        host: &HostName,
+        overdue: Overdue,
+        now: u64,
+    ) -> Result<Lease, String> {
         let slots = self.slots.borrow();
         let slot = slots.get(name).ok_or_else(|| "no value has been supplied".to_owned())?;
         let value = Rc::clone(slot.now.as_ref().map_err(String::clone)?);
+        if value.host != *host {
+            return Err(format!("what was supplied is for {}", value.host));
+        }
         if value.expires.is_some_and(|end| now >= end) {
             return Err("it has expired".to_owned());
         }
@@ -115,12 +126,12 @@ impl Held {
             ended: Rc::default(),
         });
         match supply {
-            Supply::Value { name, version, material, set_at: _, expires, source } => {
+            Supply::Value { name, version, material, set_at: _, expires, source, host } => {
                 let new = slot.now.as_ref().map_or(true, |value| value.version != version);
                 match Real::keep(&material, placeholder) {
                     Ok((real, needles)) => {
                         let overdue = Cell::new(false);
-                        slot.now = Ok(Rc::new(Value { real, needles, version, expires, overdue }));
+                        slot.now = Ok(Rc::new(Value { real, needles, host, version, expires, overdue }));
                         new.then_some((name, CredentialAct::InUse { version, source }))
                     }
                     Err(error) => {
@@ -212,11 +223,29 @@ mod tests {
     fn value(version: u64, expires: Option<u64>) -> Supply {
         let material = Material::Plain(Secret::new(format!("real-{version}").into_bytes()));
         let (name, source) = ("a".to_owned(), "a test".to_owned());
-        Supply::Value { name, version, material, set_at: 0, expires, source }
+        Supply::Value { name, version, material, set_at: 0, expires, source, host: host() }
+    }
+
+    fn host() -> HostName {
+        HostName::parse("a.example").unwrap()
+    }
+
+    fn lease(held: &Held, overdue: Overdue, now: u64) -> Result<Lease, String> {
+        held.lease("a", &host(), overdue, now)
     }
 
     fn version(held: &Held) -> Result<u64, String> {
-        held.lease("a", Overdue::Alert, 100).map(|lease| lease.value.version)
+        lease(held, Overdue::Alert, 100).map(|lease| lease.value.version)
+    }
+
+    #[test]
+    fn a_value_goes_to_no_host_but_the_one_that_it_was_supplied_for() {
+        let held = Held::default();
+        held.take(value(1, None), "p").unwrap();
+        let other = HostName::parse("b.example").unwrap();
+        let why = held.lease("a", &other, Overdue::Alert, 100).unwrap_err();
+        assert_eq!(why, "what was supplied is for a.example");
+        assert!(version(&held).is_ok());
     }
 
     #[test]
@@ -224,7 +253,7 @@ mod tests {
         let held = Held::default();
         assert!(version(&held).is_err());
         assert!(held.take(value(1, None), "p").is_some());
-        let begun = held.lease("a", Overdue::Alert, 100).unwrap();
+        let begun = lease(&held, Overdue::Alert, 100).unwrap();
         assert!(held.take(value(2, None), "p").is_some() && held.take(value(2, None), "p").is_none());
         assert_eq!((begun.value.version, begun.is_over(), version(&held)), (1, false, Ok(2)));
     }
@@ -233,7 +262,7 @@ mod tests {
     fn a_revocation_ends_every_version_and_an_end_of_the_broker_none() {
         let held = Held::default();
         held.take(value(1, None), "p").unwrap();
-        let old = held.lease("a", Overdue::Alert, 100).unwrap();
+        let old = lease(&held, Overdue::Alert, 100).unwrap();
         held.take(value(2, None), "p").unwrap();
         assert_eq!(held.orphan("gone"), ["a"]);
         assert_eq!((version(&held), old.is_over()), (Err("gone".to_owned()), false));
@@ -247,13 +276,13 @@ mod tests {
     fn what_has_expired_or_is_overdue_where_that_is_refused_is_not_used() {
         let held = Held::default();
         held.take(value(1, Some(100)), "p").unwrap();
-        assert!(version(&held).is_err() && held.lease("a", Overdue::Alert, 99).is_ok());
+        assert!(version(&held).is_err() && lease(&held, Overdue::Alert, 99).is_ok());
         held.take(value(2, None), "p").unwrap();
-        let (strict, mild) = (held.lease("a", Overdue::Refuse, 1), held.lease("a", Overdue::Alert, 1));
+        let (strict, mild) = (lease(&held, Overdue::Refuse, 1), lease(&held, Overdue::Alert, 1));
         held.take(Supply::Age { name: "a".to_owned(), step: AgeStep::Overdue, seconds: 1 }, "p").unwrap();
         assert!(strict.unwrap().is_over() && !mild.unwrap().is_over());
-        assert!(held.lease("a", Overdue::Refuse, 1).is_err() && version(&held).is_ok());
+        assert!(lease(&held, Overdue::Refuse, 1).is_err() && version(&held).is_ok());
         held.take(value(3, None), "p").unwrap();
-        assert!(held.lease("a", Overdue::Refuse, 1).is_ok());
+        assert!(lease(&held, Overdue::Refuse, 1).is_ok());
     }
 }

@@ -95,7 +95,7 @@ impl Credentials {
         placeholders: Vec<(String, String)>,
         policy: &Policy,
     ) -> Self {
-        let search = Tag::parse(tag).map(|tag| Search::new(&tag));
+        let search = Tag::parse(tag).and_then(|tag| Search::new(&tag));
         let placeholders = placeholders.into_iter().collect();
         let (bindings, held) = (RefCell::default(), Held::default());
         let shared = Shared { recorder, search, placeholders, bindings, held, meter };
@@ -208,10 +208,11 @@ impl Shared {
     }
 
     fn lease(&self, binding: Rc<Binding>) -> Result<Use, Refusal> {
-        let lease = self.held.lease(&binding.name, binding.overdue, unix_now()).map_err(|why| {
-            let reason = Reason::CredentialUnavailable(why);
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
-        })?;
+        let lease =
+            self.held.lease(&binding.name, &binding.host, binding.overdue, unix_now()).map_err(|why| {
+                let reason = Reason::CredentialUnavailable(why);
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, Some(binding.rule.clone()))
+            })?;
         Ok(Use { binding, lease })
     }
 
@@ -250,10 +251,15 @@ impl Shared {
         let stands = |placeholder: &str| {
             let finder = memchr::memmem::Finder::new(placeholder);
             let decoded = |text: &&[u8]| search::basic(text).is_some_and(|pair| finder.find(&pair).is_some());
+            let encoded: Vec<_> = search::base64_forms(placeholder).collect();
+            let encoded = |text: &&[u8]| {
+                encoded.iter().any(|form| memchr::memmem::find(text, form.as_bytes()).is_some())
+            };
             texts.iter().any(|text| {
                 finder.find(text).is_some()
                     || finder.find(&search::unescaped(text)).is_some()
                     || decoded(text)
+                    || encoded(text)
             })
         };
         let whose = self.placeholders.iter().find(|(_, placeholder)| stands(placeholder));

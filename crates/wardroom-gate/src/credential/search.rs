@@ -1,33 +1,38 @@
-//! Finds placeholders, of any agent of this host, in what is about to leave: one search for the host's tag in both of
-//! its forms.
+//! Finds placeholders, of any agent of this host, in what is about to leave: one search for the host's tag in all of
+//! its forms at once.
 //!
-//! What is found: the tag as it is, percent-encoded in a target, in the decoded user and password of basic
-//! authentication, across the parts of a body. What is not: a tag that was encoded otherwise (base64 of a body,
-//! compression, `\u` escapes, the masked frames of a WebSocket). That hides nothing from anybody: a placeholder opens
+//! What is found: the tag as it is and in base64 (an interface that takes files takes them so), percent-encoded in a target, in
+//! the decoded user and password of basic authentication, across the parts of a body. What is not: a tag that was
+//! encoded otherwise (base64 with a line's end within the tag, compression, `\u` escapes, the masked frames of a WebSocket). That hides nothing from anybody: a placeholder opens
 //! nothing outside of the one place where the gate looks for it.
 
 use std::borrow::Cow;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use memchr::memmem::Finder;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
 use crate::placeholder::Tag;
 
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub(crate) struct Search {
-    forms: [Finder<'static>; 2],
+    forms: AhoCorasick,
 }
 
 impl Search {
-    pub(crate) fn new(tag: &Tag) -> Self {
-        Self { forms: [tag.as_str(), tag.upper()].map(|form| Finder::new(form).into_owned()) }
+    /// None where the search cannot be made, which is as good as not knowing the tag.
+    pub(crate) fn new(tag: &Tag) -> Option<Self> {
+        let plain = [tag.as_str(), tag.upper()];
+        let forms = plain.into_iter().flat_map(base64_forms).chain(plain.map(str::to_owned));
+        // Leftmost matches are found by vector instructions; which is found first does not matter.
+        let search = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(forms);
+        Some(Self { forms: search.ok()? })
     }
 
     /// Whether a placeholder stands in these bytes.
     pub(crate) fn hits(&self, bytes: &[u8]) -> bool {
-        self.forms.iter().any(|form| form.find(bytes).is_some())
+        self.forms.is_match(bytes)
     }
 
     /// Whether one stands in a part of a target, percent-encoded or not.
@@ -66,8 +71,18 @@ impl InBody {
     }
 }
 
-/// One less than a tag: the most of one that can stand at the end of a part without being one.
-const KEPT: usize = Tag::LENGTH - 1;
+/// One less than the longest form of a tag: the most of one that can stand at the end of a part without being one.
+const KEPT: usize = (Tag::LENGTH * 8).div_ceil(6) - 2;
+
+/// What stands in base64 (RFC 4648) wherever a text was encoded within a longer one: it may begin at any of the three bytes of a
+/// group. Letters that depend on its neighbours are left out. Letters and digits give the same in both alphabets.
+pub(crate) fn base64_forms(text: &str) -> impl Iterator<Item = String> {
+    (0..3).map(move |before| {
+        let encoded = STANDARD_NO_PAD.encode([&vec![0; before], text.as_bytes()].concat());
+        let own = (before * 8).div_ceil(6)..((before + text.len()) * 8) / 6;
+        encoded.get(own).unwrap_or_default().to_owned()
+    })
+}
 
 /// The user and password of basic authentication, decoded (RFC 7617); none for any other value.
 pub(crate) fn basic(value: &[u8]) -> Option<Vec<u8>> {
@@ -105,6 +120,8 @@ pub(crate) fn unescaped(text: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::URL_SAFE;
+
     use super::*;
 
     fn tag() -> Tag {
@@ -113,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_placeholder_is_found_as_it_is_escaped_and_in_basic_authentication() {
-        let (tag, search) = (tag(), Search::new(&tag()));
+        let (tag, search) = (tag(), Search::new(&tag()).unwrap());
         let escaped = tag.as_str().bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
         assert!(search.hits_encoded(&format!("/a?b=c{escaped}d")), "{escaped}");
         assert!(search.hits_encoded(&format!("/a?b=x{}y", tag.upper())));
@@ -124,8 +141,32 @@ mod tests {
     }
 
     #[test]
+    fn a_placeholder_is_found_in_base64_wherever_it_begins_and_whatever_is_beside_it() {
+        let (tag, search) = (tag(), Search::new(&tag()).unwrap());
+        for form in [tag.as_str(), tag.upper()] {
+            for before in 0..9 {
+                for around in [0x00, 0xff, b'"', b'A'] {
+                    let text = [&vec![around; before], form.as_bytes(), &[around; 5]].concat();
+                    for engine in [&STANDARD, &URL_SAFE] {
+                        let body = format!("{{\"content\":\"{}\"}}", engine.encode(&text));
+                        assert!(search.hits(body.as_bytes()), "{before} {around} {body}");
+                        for size in [1, 2, 3, 7, 11, 12, 13, 14, 20] {
+                            let mut seen = InBody::default();
+                            let mut parts = body.as_bytes().chunks(size);
+                            assert!(parts.any(|part| seen.hits(&search, part)), "parts of {size}");
+                        }
+                    }
+                }
+            }
+            for found in base64_forms(form) {
+                assert!((12..=KEPT + 1).contains(&found.len()), "{found}");
+            }
+        }
+    }
+
+    #[test]
     fn a_placeholder_is_found_across_every_border_of_parts() {
-        let (tag, search) = (tag(), Search::new(&tag()));
+        let (tag, search) = (tag(), Search::new(&tag()).unwrap());
         let body = format!("{{\"key\":\"sk-{}abc\"}}", tag.as_str()).into_bytes();
         for size in 1..body.len() {
             let mut seen = InBody::default();

@@ -70,7 +70,16 @@ impl Bench {
 
     fn supply(&self, version: u64, material: Material) {
         let (name, source) = ("example".to_owned(), "a test".to_owned());
-        self.credentials.take(Supply::Value { name, version, material, set_at: 0, expires: None, source });
+        let host = HostName::parse("api.example.com").unwrap();
+        self.credentials.take(Supply::Value {
+            name,
+            version,
+            material,
+            set_at: 0,
+            expires: None,
+            source,
+            host,
+        });
     }
 
     fn admit(&self, host: &str, head: &mut request::Parts) -> Result<Exchange, Refusal> {
@@ -213,6 +222,35 @@ fn s2_a_placeholder_in_a_body_is_refused_wherever_its_parts_end() {
         assert_eq!(refusal.verdict.reason, Reason::CredentialMisused("body".to_owned()), "parts of {size}");
         assert_eq!(bench.seen().1, misused("body"));
     }
+}
+
+#[test]
+fn s2_a_placeholder_in_a_file_that_is_sent_as_base64_is_refused_by_its_name() {
+    let bench = Bench::new();
+    for before in ["", "K", "KE", "KEY=", "export KEY='"] {
+        let file = STANDARD.encode(format!("{before}{}\n", bench.placeholder));
+        let body = format!("{{\"message\":\"add\",\"content\":\"{file}\"}}");
+        let (mut exchange, _head) = bench.begun();
+        let refusal = exchange.outgoing(Bytes::from(body)).unwrap_err();
+        assert_eq!(refusal.verdict.reason, Reason::CredentialMisused("body".to_owned()), "{before}");
+        assert_eq!(bench.seen(), ("example".to_owned(), misused("body")), "{before}");
+    }
+}
+
+#[test]
+fn a_credential_that_a_policy_binds_to_another_host_goes_nowhere_until_it_is_supplied_for_that() {
+    let bench = Bench::new();
+    let other = POLICY.replace(
+        "host   = \"api.example.com\"\nheader = \"x-api-key\"",
+        "host   = \"other.example.com\"\nheader = \"x-api-key\"",
+    );
+    assert_ne!(other, POLICY);
+    bench.credentials.replace(&policy(&other));
+    let mut head = head("/v1/messages", &[("x-api-key", &bench.placeholder), ("host", "other.example.com")]);
+    let refusal = bench.admit("other.example.com", &mut head).unwrap_err();
+    assert_eq!(refusal.status, StatusCode::SERVICE_UNAVAILABLE);
+    let why = "what was supplied is for api.example.com".to_owned();
+    assert_eq!(refusal.verdict.reason, Reason::CredentialUnavailable(why));
 }
 
 #[test]
@@ -362,7 +400,16 @@ fn an_aws_request_is_signed_again_and_a_presigned_one_is_refused() {
         session_token: None,
     };
     let (name, source) = ("aws".to_owned(), "a test".to_owned());
-    bench.credentials.take(Supply::Value { name, version: 1, material, set_at: 0, expires: None, source });
+    let host = HostName::parse("s3.example.com").unwrap();
+    bench.credentials.take(Supply::Value {
+        name,
+        version: 1,
+        material,
+        set_at: 0,
+        expires: None,
+        source,
+        host,
+    });
     let authorization = format!(
         "AWS4-HMAC-SHA256 Credential={}/20261122/eu-central-1/s3/aws4_request, \
          SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature=00",

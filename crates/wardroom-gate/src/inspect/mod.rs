@@ -8,6 +8,7 @@ mod accept;
 mod body;
 mod flight;
 mod forward;
+mod frames;
 mod headers;
 mod limits;
 mod pace;
@@ -83,7 +84,11 @@ async fn rounds(session: &Session) -> Result<(), Reason> {
     let (mut quiet, mut told) = (Quiet::default(), false);
     loop {
         tokio::select! {
-            _tick = rounds.tick() => session.flights.round(),
+            _tick = rounds.tick() => {
+                session.flights.round();
+                session.idle_frames.renew();
+                session.pool.idle_frames.renew();
+            }
             // The sender lives in the gate, and so longer than any connection.
             _changed = endings.changed() => {
                 session.flights.drop_ended_credentials();

@@ -15,6 +15,7 @@ use wardroom_model::Reason;
 use super::accept::{Agent, H2};
 use super::body::Cut;
 use super::forward::answer;
+use super::frames::{Frames, From, too_many};
 use super::limits::{HEAD, HEAD_LIST, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL};
 use super::session::Session;
 
@@ -64,6 +65,7 @@ async fn two(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
         .initial_stream_window_size(WINDOW_IN)
         .initial_connection_window_size(WINDOW_IN_ALL)
         .auto_date_header(false);
+    let agent = Frames::new(agent, From::Agent, Rc::clone(&session.idle_frames));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(agent), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -73,6 +75,9 @@ async fn two(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
             connection.await
         }
     };
+    if session.idle_frames.is_spent() {
+        return Err(Reason::LimitReached(too_many()));
+    }
     ended.map_or_else(|error| fault(&error), Ok)
 }
 

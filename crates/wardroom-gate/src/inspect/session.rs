@@ -11,6 +11,7 @@ use wardroom_model::{HostName, Verdict};
 use wardroom_policy::{NetworkPolicy, RequestDecision, RequestLine};
 
 use super::flight::Flights;
+use super::frames::Allowance;
 use super::upgrade::Upgraded;
 use super::upstream::Pool;
 use crate::attempt::Attempt;
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     pub(super) tasks: Tasks,
     /// Said to a connection with streams when it has been idle for too long: it is to take no more.
     pub(super) leaving: Notify,
+    /// What the agent may still send over HTTP/2 that moves nothing.
+    pub(super) idle_frames: Rc<Allowance>,
     /// A WebSocket that begins when the answer to its request has been written.
     pub(super) upgraded: RefCell<Option<Upgraded>>,
 }
@@ -56,6 +59,7 @@ impl Session {
             pool: Pool::new(),
             tasks: Tasks::default(),
             leaving: Notify::new(),
+            idle_frames: Allowance::new(),
             upgraded: RefCell::default(),
         })
     }

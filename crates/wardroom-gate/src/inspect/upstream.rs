@@ -24,6 +24,7 @@ use wardroom_scribe::Receipt;
 
 use super::accept::H2;
 use super::body::Out;
+use super::frames::{Allowance, Frames, From};
 use super::limits::{
     HANDSHAKE_TIME, HEAD, HEAD_LIST, INTERIM, KEPT, RESET_HERE, SEND, TLS_BUFFER, WINDOW_OUT, WINDOW_OUT_ALL,
 };
@@ -44,6 +45,8 @@ pub(super) struct Pool {
     pub(super) streams: Cell<bool>,
     /// The server speaks HTTP/1.1 only: connections are opened side by side.
     only_one: Cell<bool>,
+    /// What the server may still send over HTTP/2 that moves nothing.
+    pub(super) idle_frames: Rc<Allowance>,
     /// Until it is known what the server speaks, one dials and the others wait.
     dialling: Mutex<()>,
 }
@@ -71,6 +74,7 @@ impl Pool {
             one: RefCell::default(),
             streams: Cell::default(),
             only_one: Cell::default(),
+            idle_frames: Allowance::new(),
             dialling: Mutex::new(()),
         }
     }
@@ -103,7 +107,12 @@ impl Pool {
         let server = Box::pin(connect(session, receipt, Speech::Any)).await?;
         let two = server.get_ref().1.alpn_protocol() == Some(H2);
         let lease = if two {
-            let two = Box::pin(speak_two(server, &session.tasks)).await.map_err(failed)?;
+            let two = Box::pin(speak_two(
+                Frames::new(server, From::Server, Rc::clone(&self.idle_frames)),
+                &session.tasks,
+            ))
+            .await
+            .map_err(failed)?;
             *self.two.borrow_mut() = Some(two.clone());
             Lease::Two(two)
         } else {
@@ -184,31 +193,37 @@ fn unsent(mut error: hyper::client::conn::TrySendError<Request<Out>>, flood: &Fl
     }
 }
 
-/// Whether the connection ended, rather than the server saying something wrong. HTTP/2's library tells a GOAWAY and a stream
-/// that was refused unseen (RFC 9113, 8.7) in words alone.
+/// Whether the connection ended, rather than the server saying something wrong.
 fn lost(error: &hyper::Error) -> bool {
-    let gone = |inner: &(dyn Error + 'static)| {
-        let io = inner.downcast_ref::<io::Error>().is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-            )
-        });
-        let words = inner.to_string();
-        io || words.starts_with("connection error received: not a result of an error")
-            || words.starts_with("stream error received: refused stream")
-    };
     let mut source = error.source();
     while let Some(inner) = source {
-        if gone(inner) {
+        if inner.downcast_ref::<io::Error>().is_some_and(is_gone)
+            || inner.downcast_ref().is_some_and(is_unseen)
+        {
             return true;
         }
         source = inner.source();
     }
     error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Whether an HTTP/2 server says that it has done nothing with the request (RFC 9113, 8.7): it refused the stream, or leaves
+/// without a fault, and the request came behind the last one that it looks at.
+fn is_unseen(error: &h2::Error) -> bool {
+    let reason = error.reason();
+    error.is_remote()
+        && ((error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+            || (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
 }
 
 /// HTTP/1.1 names the path alone, and the host in its header.
@@ -300,7 +315,7 @@ async fn speak_one(server: Server, tasks: &Tasks) -> Result<http1::SendRequest<O
     Ok(one)
 }
 
-async fn speak_two(server: Server, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason> {
+async fn speak_two(server: Frames<Server>, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason> {
     let mut builder = http2::Builder::new(tasks.clone());
     builder
         .timer(TokioTimer::new())

@@ -72,7 +72,11 @@ fn scope(particulars: &Particulars) -> Option<String> {
                 Grant::ClientCredentials => "the client's own right",
                 Grant::Refresh => "a user's right, given earlier",
             };
-            Some(format!("is exchanged at {} by {grant}", oauth2.token_url))
+            let ended = match &oauth2.revoke_url {
+                Some(at) => format!("is ended at {at}"),
+                None => "ends with its time".to_owned(),
+            };
+            Some(format!("is exchanged at {} by {grant}; what it gives {ended}", oauth2.token_url))
         }
     }
 }

@@ -16,9 +16,10 @@ use wardroom_broker::control::{self, Answer};
 use wardroom_broker::{Custody, CustodyError, Keep};
 use wardroom_gate::control as gate;
 use wardroom_kernel::{memory_file, message};
-use wardroom_model::Secret;
+use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
+use wardroom_model::{Event, Secret};
 use wardroom_policy::{Credential, Particulars, SecretSource};
 
 use super::gate::Gate;
@@ -53,6 +54,8 @@ pub(crate) enum Passphrase {
 #[derive(Debug)]
 pub(super) struct Broker {
     running: Option<Running>,
+    /// Brokers of a policy before, which give back what they had.
+    leaving: Vec<Helper>,
     parts: Parts,
     file: String,
     text: String,
@@ -61,6 +64,8 @@ pub(super) struct Broker {
     kept: Option<Secret>,
     locked: bool,
     restarts: Restarts,
+    /// What is to be put on record of what it said.
+    notes: Vec<Event>,
 }
 
 /// What a broker is started with, besides its policy.
@@ -116,6 +121,7 @@ impl Broker {
     ) -> Result<Self, Failure> {
         let mut broker = Self {
             running: None,
+            leaving: Vec::new(),
             parts,
             file: source.shown(),
             text: source.text.clone(),
@@ -123,6 +129,7 @@ impl Broker {
             kept: None,
             locked: false,
             restarts: Restarts::default(),
+            notes: Vec::new(),
         };
         if broker.shape.needs(Need::Broker) {
             let identity = broker.unlock(passphrase)?;
@@ -135,10 +142,11 @@ impl Broker {
     /// Where it is heard; and where the end of its programs is.
     pub(super) fn controls(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let running = self.running.iter();
-        running.flat_map(|running| {
+        let running = running.flat_map(|running| {
             let programs = running.programs.as_ref().map(Helper::control);
             std::iter::once(running.broker.control()).chain(programs)
-        })
+        });
+        running.chain(self.leaving.iter().map(Helper::control))
     }
 
     /// The store's key; none where it cannot be had and nobody can be asked, which is said.
@@ -227,8 +235,7 @@ impl Broker {
         while processes::wait_readable(running.broker.control(), deadline)? {
             match control::receive(running.broker.control())? {
                 Some(Answer::Settled) => return Ok(()),
-                Some(answer @ Answer::Ready { .. }) => heard(answer),
-                Some(Answer::Pong) => {}
+                Some(answer) => self.notes.extend(heard(answer)),
                 None => bail!("the broker did not start (it says why above)"),
             }
         }
@@ -237,7 +244,23 @@ impl Broker {
     }
 
     /// Hears what one of the processes says. False when one has ended.
-    pub(super) fn hear(&self) -> bool {
+    pub(super) fn hear(&mut self) -> bool {
+        let notes = &mut self.notes;
+        self.leaving.retain_mut(|helper| {
+            if !processes::is_readable(helper.control()).unwrap_or(true) {
+                return true;
+            }
+            match control::receive(helper.control()) {
+                Ok(Some(answer)) => {
+                    notes.extend(heard(answer));
+                    true
+                }
+                Ok(None) | Err(_) => {
+                    helper.bury();
+                    false
+                }
+            }
+        });
         let Some(running) = &self.running else { return true };
         let controls = [Some(&running.broker), running.programs.as_ref()];
         controls.into_iter().flatten().all(|helper| {
@@ -246,7 +269,7 @@ impl Broker {
                 Ok(false) => true,
                 Ok(true) => match control::receive(helper.control()) {
                     Ok(Some(answer)) => {
-                        heard(answer);
+                        notes.extend(heard(answer));
                         true
                     }
                     Ok(None) | Err(_) => false,
@@ -272,6 +295,16 @@ impl Broker {
             programs.bury();
         }
         broker.bury()
+    }
+
+    /// Has what runs give back what it had, beside its successor. The gate hears the successor alone, once there is one.
+    fn dismiss(&mut self) {
+        let Some(Running { broker, programs }) = self.running.take() else { return };
+        if let Some(mut programs) = programs {
+            programs.bury();
+        }
+        broker.dismiss();
+        self.leaving.push(broker);
     }
 
     fn identity_again(&mut self) -> Option<Secret> {
@@ -312,7 +345,7 @@ impl Broker {
         self.text.clone_from(&source.text);
         if shape != self.shape {
             self.shape = shape;
-            self.bury();
+            self.dismiss();
             if self.shape.needs(Need::Broker) {
                 let identity = self.identity_again();
                 self.spawn(identity.as_ref(), gate)?;
@@ -343,10 +376,25 @@ impl Broker {
         self.running.as_mut().map_or(Ok(()), |running| running.broker.kill())
     }
 
-    /// Has it give back what it leased, and end.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
-        let Some(Running { broker, programs }) = self.running else { return Ok(()) };
-        broker.finish().context("the broker did not end well")?;
+    /// What is to be put on record since this was asked last.
+    pub(super) fn notes(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Has it give back what it has for this run, and end. What is then to be put on record goes into `notes`.
+    pub(super) fn finish(mut self, notes: &mut Vec<Event>) -> anyhow::Result<()> {
+        notes.append(&mut self.notes);
+        let (broker, programs) =
+            self.running.map_or((None, None), |running| (Some(running.broker), running.programs));
+        for broker in self.leaving.into_iter().chain(broker) {
+            // What it says at its end waits in the socket.
+            let control = broker.control().try_clone_to_owned()?;
+            let ended = broker.finish().context("the broker did not end well");
+            while let Some(answer) = control::receive(&control)? {
+                notes.extend(heard(answer));
+            }
+            ended?;
+        }
         if let Some(programs) = programs {
             programs.finish().context("the process for commands did not end well")?;
         }
@@ -383,12 +431,35 @@ impl Shape {
     }
 }
 
-fn heard(answer: Answer) {
+/// What an answer means to the operator, said, and what of it belongs on record.
+fn heard(answer: Answer) -> Option<Event> {
     let swaps = || std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
-    if answer == (Answer::Ready { locked: false }) && swaps() {
-        screen::talk(
-            "wardroom: this machine swaps, and the limit of locked memory (ulimit -l) is too low for the broker: values of credentials may reach the swap",
-        );
+    match answer {
+        Answer::Ready { locked: false } if swaps() => {
+            screen::talk(
+                "wardroom: this machine swaps, and the limit of locked memory (ulimit -l) is too low for the broker: values of credentials may reach the swap",
+            );
+            None
+        }
+        Answer::Ready { .. } | Answer::Pong | Answer::Settled => None,
+        Answer::GivenBack { name, host, at, why_not } => {
+            let act = match why_not {
+                None => CredentialAct::GivenBack { at },
+                Some(why) => {
+                    screen::talk(&format!(
+                        "wardroom: {name} was not given back, and is valid at {at} until its time: {why}"
+                    ));
+                    CredentialAct::NotGivenBack { at, why }
+                }
+            };
+            Some(Event::Credential(CredentialNote {
+                name,
+                host: Some(host),
+                actor: None,
+                act,
+                verdict: None,
+            }))
+        }
     }
 }
 

@@ -67,10 +67,13 @@ impl Run<'_> {
             note("the canaries", canaries.finish());
         }
         note("the gate", gate.finish());
-        note("the broker", broker.finish());
+        let mut last = Vec::new();
+        note("the broker", broker.finish(&mut last));
         let end =
             Event::Session(Session::Ended(SessionEnd { status: outcome.status, because: outcome.because }));
-        note("the last record", start::record(&handoff, &end));
+        for event in last.iter().chain([&end]) {
+            note("the last records", start::record(&handoff, event));
+        }
         note("the ledger", scribe.finish());
         self.operators.farewell(outcome.status);
         if let Some(failure) = outcome.failure {

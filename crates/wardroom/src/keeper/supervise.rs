@@ -254,7 +254,9 @@ impl Run<'_> {
 
     fn hear_broker(&mut self) {
         self.heartbeats.broker.heard();
-        if self.crew.broker.hear() {
+        let alive = self.crew.broker.hear();
+        self.notes.append(&mut self.crew.broker.notes());
+        if alive {
             return;
         }
         match self.crew.broker.replace(&self.crew.gate) {

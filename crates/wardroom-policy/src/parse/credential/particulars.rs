@@ -109,6 +109,10 @@ fn permissions(mut table: Table<'_>, report: &mut Report) -> BTreeMap<String, St
 
 fn oauth2(table: &mut Table<'_>, report: &mut Report) -> Option<Oauth2> {
     let token_url = table.required_text("token_url", report).and_then(|text| server(&text, report));
+    let revoke_url = match table.text("revoke_url", report) {
+        Some(text) => server(&text, report).map(Some),
+        None => Some(None),
+    };
     let client_id = table.required_text("client_id", report).map(|text| text.value);
     let scopes = table.texts("scopes", report).map(|list| list.value).unwrap_or_default();
     let grants = [("client_credentials", Grant::ClientCredentials), ("refresh", Grant::Refresh)];
@@ -124,7 +128,13 @@ fn oauth2(table: &mut Table<'_>, report: &mut Report) -> Option<Oauth2> {
         }
     }
     let scopes = scopes.into_iter().map(|scope| scope.value).collect();
-    Some(Oauth2 { token_url: token_url?, client_id: client_id?, scopes, grant: grant? })
+    Some(Oauth2 {
+        token_url: token_url?,
+        revoke_url: revoke_url?,
+        client_id: client_id?,
+        scopes,
+        grant: grant?,
+    })
 }
 
 /// A server of the operator's own business: `https`, or `http` to this very machine; without a slash at the end.
@@ -167,5 +177,5 @@ const KEYS: [(&str, &[&str]); 4] = [
     ("basic", &["user"]),
     ("aws-sigv4", &["region", "service"]),
     ("github-app", &["app_id", "installation_id", "api", "repositories", "permissions"]),
-    ("oauth2", &["token_url", "client_id", "scopes", "grant"]),
+    ("oauth2", &["token_url", "revoke_url", "client_id", "scopes", "grant"]),
 ];

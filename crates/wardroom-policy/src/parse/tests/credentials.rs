@@ -85,11 +85,12 @@ fn each_kind_has_its_own_keys() {
     };
     assert_eq!(github.particulars, Particulars::GithubApp(wanted));
     let oauth2 = credential(
-        "kind = \"oauth2\"\ntoken_url = \"https://id.example.com/token\"\nclient_id = \"c\"\nscopes = [\"a\", \"b\"]\n\
+        "kind = \"oauth2\"\ntoken_url = \"https://id.example.com/token\"\nrevoke_url = \"https://id.example.com/revoke\"\nclient_id = \"c\"\nscopes = [\"a\", \"b\"]\n\
          grant = \"refresh\"",
     );
     let wanted = Oauth2 {
         token_url: "https://id.example.com/token".into(),
+        revoke_url: Some("https://id.example.com/revoke".into()),
         client_id: "c".into(),
         scopes: vec!["a".into(), "b".into()],
         grant: Grant::Refresh,
@@ -112,6 +113,10 @@ fn each_kind_has_its_own_keys() {
         ),
         ("kind = \"oauth2\"\ntoken_url = \"http://id.net/t\"\nclient_id = \"c\"", "travels only by `https`"),
         ("kind = \"oauth2\"\ntoken_url = \"https://u:p@id.net/t\"\nclient_id = \"c\"", "no user"),
+        (
+            "kind = \"oauth2\"\ntoken_url = \"https://id.net/t\"\nrevoke_url = \"http://id.net/r\"\nclient_id = \"c\"",
+            "travels only by `https`",
+        ),
         (
             "kind = \"oauth2\"\ntoken_url = \"https://id.net/t\"\nclient_id = \"c\"\ngrant = \"password\"",
             "unknown value",

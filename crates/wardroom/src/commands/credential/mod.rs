@@ -2,6 +2,7 @@
 //! argument; everything that changes something is on the agent's ledger before it happens.
 
 mod list;
+mod revoke;
 mod rotate;
 mod set;
 mod test;
@@ -29,7 +30,7 @@ pub(super) fn credential(places: &Places, asked: &Asked) -> Done {
         Asked::List(asked) => list::list(places, asked),
         Asked::Usage(asked) => usage::usage(places, asked),
         Asked::Rotate(asked) => rotate::rotate(places, asked),
-        Asked::Revoke(asked) => revoke(places, asked),
+        Asked::Revoke(asked) => revoke::revoke(places, asked),
         Asked::Test(asked) => test::test(places, asked),
         Asked::Unlock(asked) => unlock(places, asked),
         Asked::Lock => {
@@ -94,20 +95,6 @@ impl Subject {
             |known| known.console.to_owned(),
         )
     }
-}
-
-/// Revokes a credential: here first, then at its source.
-fn revoke(places: &Places, asked: &cli::CredentialNamed) -> Done {
-    let subject = Subject::find(places, asked)?;
-    subject.record(places, "revoke")?;
-    subject.store.revoke(&subject.credential.name).or_exit(Exit::Credentials)?;
-    let (agent, name) = (&subject.name, &subject.credential.name);
-    screen::data(&format!("{name} of {agent} is revoked; what used it ends within a second"));
-    screen::talk(&format!(
-        "Tokens and leases that {agent} holds of it are given back by its broker. The secret itself is deleted at {}.",
-        subject.console()
-    ));
-    Ok(0)
 }
 
 /// Unlocks the store.

@@ -91,7 +91,6 @@ fn try_out(
     };
     let got = sources.try_secret(&subject.credential, secret).or_exit(Exit::Credentials)?;
     let tried = test::tried(subject, &got, asked.path.as_deref());
-    // A token that was made for the try alone; one that cannot be given back ends with its time.
-    let _ended = sources.end(&subject.credential, &got);
+    test::give_back(subject, &sources, &got);
     tried.map(|()| got.stored)
 }

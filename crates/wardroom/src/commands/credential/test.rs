@@ -1,7 +1,7 @@
 //! `credential test`: gets the value as the broker would, and asks its host one harmless question with it.
 
 use wardroom_broker::probe::{Tried, probe};
-use wardroom_broker::{Got, Web};
+use wardroom_broker::{Extent, GivenBack, Got, Sources, Web};
 use wardroom_model::exit::Exit;
 use wardroom_policy::network::HostTarget;
 
@@ -19,10 +19,18 @@ pub(super) fn test(places: &Places, asked: &cli::CredentialTest) -> Done {
     let got = sources.get(&subject.credential).or_exit(Exit::Credentials)?;
     screen::data(&format!("{} gave a value", got.source));
     let tried = tried(&subject, &got, asked.path.as_deref());
-    // What was got for the test alone is given back; what cannot be ends with its time.
-    let _ended = sources.end(&subject.credential, &got);
+    give_back(&subject, &sources, &got);
     tried?;
     Ok(0)
+}
+
+/// Ends what was got for a try alone. What cannot be ended ends with its time, and that is said.
+pub(super) fn give_back(subject: &Subject, sources: &Sources, got: &Got) {
+    for GivenBack { at, outcome } in sources.end(&subject.credential, got, Extent::Use) {
+        if let Err(error) = outcome {
+            screen::talk(&format!("what {at} gave for this test is valid until its time: {error}"));
+        }
+    }
 }
 
 /// Tries a value at its host, reached as an agent's requests reach it, and says how that ended. An error where the host does not take it.

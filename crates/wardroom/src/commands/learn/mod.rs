@@ -4,6 +4,7 @@
 
 mod answer;
 mod declined;
+mod keyboard;
 mod review;
 mod seen;
 mod shown;

@@ -1,9 +1,10 @@
 //! The dialogue: one thing at a time, then the edit as a diff, then a last question. Nothing is permitted before that.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 
 use super::answer::{self, Answer};
 use super::declined::Declined;
+use super::keyboard::Keyboard;
 use super::shown;
 use super::wanted::{Asked, Item, Thing};
 use crate::commands::edited;
@@ -23,8 +24,13 @@ pub(super) fn can_ask() -> bool {
 
 /// Asks about each thing, and writes what was answered once it has been shown and confirmed.
 pub(super) fn review(source: &Source, items: Vec<Item>, mut declined: Declined) -> Result<(), Failure> {
-    let mut edit =
-        Edit { file: source.shown(), text: source.text.clone(), declined: &mut declined, changed: false };
+    let mut edit = Edit {
+        keyboard: Keyboard::begin(),
+        file: source.shown(),
+        text: source.text.clone(),
+        declined: &mut declined,
+        changed: false,
+    };
     let all = items.len();
     screen::talk("Nothing is permitted before you confirm it at the end.");
     let mut more = items.into_iter();
@@ -34,14 +40,18 @@ pub(super) fn review(source: &Source, items: Vec<Item>, mut declined: Declined) 
             break;
         }
     }
-    let (text, answered) = (edit.text, edit.changed);
+    let Edit { mut keyboard, text, changed: answered, .. } = edit;
     if all > AT_ONCE {
         screen::talk(&format!("{} more can be asked about: run this again.", all - AT_ONCE));
     }
     if text != source.text {
         screen::talk("");
         edited::show(source, &text);
-        if !confirmed(&format!("Write this into {}? [y/N] ", source.shown()))? {
+        if keyboard.has_ended() {
+            screen::talk("The input ended before this was confirmed. Nothing was written.");
+            return Ok(());
+        }
+        if !confirmed(&mut keyboard, &format!("Write this into {}? [y/N] ", source.shown()))? {
             screen::talk("Nothing was written.");
             return Ok(());
         }
@@ -56,6 +66,7 @@ pub(super) fn review(source: &Source, items: Vec<Item>, mut declined: Declined) 
 /// What has been answered so far.
 #[derive(Debug)]
 struct Edit<'a> {
+    keyboard: Keyboard,
     file: String,
     text: String,
     declined: &'a mut Declined,
@@ -76,7 +87,7 @@ fn about(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
         screen::talk(&format!("    {part}"));
     }
     loop {
-        let answer = choose(&Answer::choices(&item.thing))?;
+        let answer = choose(&mut edit.keyboard, &Answer::choices(&item.thing))?;
         match (answer, &item.thing) {
             (Answer::Quit, _) => return Ok(Next::Quit),
             (Answer::Later, _) => return Ok(Next::Go),
@@ -95,13 +106,13 @@ fn about(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
 }
 
 /// Asks until the answer is one of the choices. Enter alone is `later`, and the end of input ends the asking.
-fn choose(choices: &[(char, Answer, &'static str)]) -> Result<Answer, Failure> {
+fn choose(keyboard: &mut Keyboard, choices: &[(char, Answer, &'static str)]) -> Result<Answer, Failure> {
     let menu: Vec<_> = choices.iter().map(|(letter, _, does)| format!("  [{letter}] {does}")).collect();
-    for line in wrapped(&menu, screen::width()) {
+    for line in wrapped(&menu, screen::talk_width()) {
         screen::talk(&line);
     }
     loop {
-        let Some(word) = asked("  ? ")? else { return Ok(Answer::Quit) };
+        let Some(word) = asked(keyboard, "  ? ")? else { return Ok(Answer::Quit) };
         if word.is_empty() {
             return Ok(Answer::Later);
         }
@@ -118,7 +129,8 @@ fn wrapped(items: &[String], width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for item in items {
         match lines.last_mut() {
-            Some(line) if line.len() + item.len() <= width => line.push_str(item),
+            // What is longer than a line has one of its own.
+            Some(line) if line.is_empty() || line.len() + item.len() <= width => line.push_str(item),
             Some(_) | None => lines.push(item.clone()),
         }
     }
@@ -172,6 +184,14 @@ fn each_name(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
     Ok(Next::Go)
 }
 
+/// What can be answered about one request of several.
+const EACH: [(char, Answer, &str); 4] = [
+    ('a', Answer::Allow, "allow exactly this"),
+    ('n', Answer::Never, "never, and do not ask again"),
+    ('l', Answer::Later, "later"),
+    ('q', Answer::Quit, "quit asking"),
+];
+
 /// Asks about each request, and makes rules of those that are allowed.
 fn each_request(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
     let mut allowed: Vec<&Asked> = Vec::new();
@@ -179,13 +199,18 @@ fn each_request(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
     for (request, seen) in &item.requests {
         let (method, path) = request;
         screen::talk(&format!("\n  {method} {}\n    {}", shown::short(path), shown::when(seen)));
-        match asked("  [a] allow exactly this, [l] later, [q] quit? ")?.as_deref() {
-            Some("a" | "A") => allowed.push(request),
-            Some("q" | "Q") | None => {
+        match choose(&mut edit.keyboard, &EACH)? {
+            Answer::Allow => allowed.push(request),
+            Answer::Never => {
+                let mut one = Item::new(item.thing.clone());
+                one.requests.insert(request.clone(), seen.clone());
+                edit.decline(&one);
+            }
+            Answer::Quit => {
                 next = Next::Quit;
                 break;
             }
-            Some(_) => {}
+            Answer::Later | Answer::Inspect | Answer::Raw | Answer::AsSeen | Answer::OneByOne => {}
         }
     }
     if let Some(edited) = answer::as_seen(&edit.file, &edit.text, item, &allowed) {
@@ -195,13 +220,16 @@ fn each_request(item: &Item, edit: &mut Edit<'_>) -> Result<Next, Failure> {
 }
 
 /// One line of the operator's; `None` at the end of input.
-fn asked(question: &str) -> Result<Option<String>, Failure> {
+fn asked(keyboard: &mut Keyboard, question: &str) -> Result<Option<String>, Failure> {
     screen::prompt(question);
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line).or_exit(Exit::Usage)?;
-    Ok((read > 0).then(|| line.trim().to_owned()))
+    let line = keyboard.line().or_exit(Exit::Usage)?;
+    if line.is_none() {
+        // The question's line has no Enter behind it.
+        screen::talk("");
+    }
+    Ok(line)
 }
 
-fn confirmed(question: &str) -> Result<bool, Failure> {
-    Ok(asked(question)?.is_some_and(|word| ["y", "yes"].contains(&word.to_lowercase().as_str())))
+fn confirmed(keyboard: &mut Keyboard, question: &str) -> Result<bool, Failure> {
+    Ok(asked(keyboard, question)?.is_some_and(|word| ["y", "yes"].contains(&word.to_lowercase().as_str())))
 }
