@@ -44,6 +44,9 @@ pub enum Audit {
     Socket,
     /// A socket begins to listen: noted by the guard, not recorded. Its address was.
     Listen,
+    /// A process is made by a call that is as on a kernel that lacks it: every libc tries it first and falls back. An attempt
+    /// at a privilege where it asks for namespaces.
+    Clone3,
 }
 
 const fn allow(calls: &'static [&'static str], why: &'static str) -> Rule {
@@ -121,6 +124,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse(&["chroot"], Errno::PERM, "change its root directory"),
     refuse(&["setns"], Errno::PERM, "enter other namespaces"),
     refuse_when(&["clone", "unshare"], &[AnyBit(0, NAMESPACES)], Errno::PERM, "make namespaces"),
+    audit(&["clone3"], Audit::Clone3, "its flags lie in memory, where a filter cannot read them: never made, and seen where it asks for namespaces; clone serves"),
     refuse_when(&["unshare"], &[AnyBit(0, CLONE_NEWTIME)], Errno::PERM, "make namespaces"),
     refuse(&["kcmp", "pidfd_getfd", "process_madvise", "process_mrelease", "migrate_pages"], Errno::PERM, "reach into other processes"),
     refuse(&["bpf"], Errno::PERM, "load programs into the kernel"),
@@ -167,7 +171,6 @@ pub(super) const RULES: &[Rule] = &[
     refuse(&["socket", "socketpair"], Errno::AFNOSUPPORT, "use this address family"),
 
     // Absent: programs try these first and fall back.
-    absent(&["clone3"], Errno::NOSYS, "its flags lie in memory, where a filter cannot read them; clone serves"),
     absent(&["openat2"], Errno::NOSYS, "its flags and mode lie in memory, where another thread can change what was recorded; openat serves"),
     absent(&["statmount", "listmount", "lsm_list_modules", "lsm_get_self_attr"], Errno::NOSYS, "about the machine, not the agent"),
     absent(&["file_setattr"], Errno::NOSYS, "changes a file's flags through a descriptor that only reads; refused as an ioctl as well"),
@@ -261,10 +264,10 @@ const SET_ID: u32 = 0o6000;
 /// `MSG_FASTOPEN`: send that connects.
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// `CLONE_NEW*` but for time: cgroup, mount, uts, ipc, user, pid, net.
-const NAMESPACES: u32 =
+pub(crate) const NAMESPACES: u32 =
     0x0200_0000 | 0x0002_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
-/// In `clone`, this bit belongs to the exit signal; only `unshare` reads it as the time namespace.
-const CLONE_NEWTIME: u32 = 0x80;
+/// In `clone`, this bit belongs to the exit signal; only `unshare` and `clone3` read it as the time namespace.
+pub(crate) const CLONE_NEWTIME: u32 = 0x80;
 const SECCOMP_SET_MODE_FILTER: u32 = 1;
 const SECCOMP_NEW_LISTENER: u32 = 1 << 3;
 const PR_SET_MM: u32 = 35;

@@ -246,6 +246,7 @@ impl Guard {
             Some((Answer::Audit(Audit::FirstCall), _)) => self.first_call(call),
             Some((Answer::Audit(Audit::Listen), _)) => return self.listen(call),
             Some((Answer::Audit(Audit::Socket), _)) => return self.socket(call),
+            Some((Answer::Audit(Audit::Clone3), _)) => self.clone3(call),
             Some((Answer::Refuse(errno), why)) => self.refuse(call, errno, why),
             None => self.refuse(call, Errno::NOSYS, "make system calls that the filter does not know"),
             Some((Answer::Allow | Answer::Absent(_), _)) => {

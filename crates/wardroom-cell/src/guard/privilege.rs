@@ -12,6 +12,7 @@ use wardroom_model::event::Privilege;
 use wardroom_model::{Captured, Event, Reason, Verdict};
 
 use super::{Guard, GuardError, Trouble};
+use crate::filter::{CLONE_NEWTIME, NAMESPACES};
 
 /// Refusals that were seen in the last second.
 #[derive(Debug)]
@@ -87,6 +88,18 @@ impl Guard {
         refusal.count = 0;
         self.refusals.seen.insert(key, refusal);
         Ok(Reply::Errno(errno))
+    }
+
+    /// Answers as a kernel without this call does, whatever it asks for: only what is on record depends on what is read.
+    pub(super) fn clone3(&mut self, call: &Notification) -> Result<Reply, Trouble> {
+        let [arguments, ..] = call.arguments;
+        let mut flags = [0; 8];
+        let read = remote::bytes(call.thread, arguments, &mut flags);
+        let namespaces = u64::from(NAMESPACES | CLONE_NEWTIME);
+        if read.is_ok() && u64::from_ne_bytes(flags) & namespaces != 0 {
+            return self.refuse(call, Errno::NOSYS, "make namespaces");
+        }
+        Ok(Reply::Errno(Errno::NOSYS))
     }
 
     /// Puts every count on record that has not been.

@@ -27,7 +27,7 @@ pub(super) const PROBES: &[Probe] = &[
     probe("C3.unshare-user", "a new user namespace by unshare", Call("unshare.user"), Bare(&[]), Privilege("unshare")),
     probe("C3.unshare-mount", "a new mount namespace by unshare", Call("unshare.mount"), Bare(&[]), Privilege("unshare")),
     probe("C3.clone", "a new user namespace by clone", Run(clone), Bare(&[]), Privilege("clone")),
-    probe("C3.clone3", "a new user namespace by clone3", Run(clone3), Bare(&[]), Program("a filter cannot read clone3's flags, so the call does not exist inside, as on an older kernel")),
+    probe("C3.clone3", "a new user namespace by clone3", Run(clone3), Bare(&[]), Privilege("clone3")),
     probe("C3.setns", "entering a mount namespace", Run(set_namespace), Bare(&[]), Privilege("setns")),
     probe("C3.hostname", "renaming the machine", Call("sethostname"), Bare(&[]), Privilege("sethostname")),
     probe("C6.attach", "tracing a process outside", Run(attach), Outside, Privilege("ptrace")),
