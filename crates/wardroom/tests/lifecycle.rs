@@ -10,20 +10,12 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Said, Stage};
-
-/// Waits for something to become true, within reason.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never happened");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use common::{Said, Stage, until};
 
 /// A running agent that waits for a file called `go`.
 fn waiting(stage: &Stage, line: &str) -> Child {
@@ -122,6 +114,37 @@ fn a_stopped_agent_is_asked_first_and_then_ended() {
     assert_eq!(stage.call(&["stop", "scout"]).code, 0);
     assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 5);
     assert!(stage.workspace().join("bye").exists());
+}
+
+#[test]
+fn a_ctrl_c_reaches_the_agent_and_none_of_its_helpers() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "echo up > /workspace/up; trap 'exit 6' INT; while :; do sleep 0.02; done";
+    let mut command = stage.command(&["run", "scout", "--", "sh", "-c", line]);
+    // A group of its own, as a shell makes one for what it runs.
+    let agent = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    until("the start", || stage.workspace().join("up").exists() && helper(&agent, "gate").is_some());
+    assert!(
+        Command::new("kill").args(["-INT", "--", &format!("-{}", agent.id())]).status().unwrap().success()
+    );
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (6, ""), "{said:?}");
+    assert_eq!(log(&stage, &["--kind", "supervision"]), "");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_in_a_running_cell_is_127_or_126() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = waiting(&stage, WAIT);
+    for (program, code) in [("no-such-program", 127), ("/etc/passwd", 126)] {
+        let said = stage.call(&["exec", "scout", "--", program]);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.starts_with(&format!("wardroom: {program}: ")), "{said:?}");
+    }
+    go(&stage);
+    assert_eq!(Said::from(agent.wait_with_output().unwrap()).code, 0);
 }
 
 #[test]

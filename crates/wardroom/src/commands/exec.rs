@@ -1,5 +1,6 @@
 //! `exec`, `ps` and `stop`: what an operator asks of a running agent's keeper.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -39,6 +40,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
                 drop(relay);
                 return Ok(u8::try_from(status).unwrap_or(u8::MAX));
             }
+            Some((Answer::NotStarted { why }, _)) => say_not_started(asked.command.first(), &why),
             Some((Answer::Refused { why }, _)) => return Err(Failure::new(Exit::CannotContain, why)),
             Some((Answer::Running { .. } | Answer::Recorded, _)) => {}
             None => {
@@ -46,6 +48,11 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
             }
         }
     }
+}
+
+fn say_not_started(program: Option<&OsString>, why: &str) {
+    let program = program.map(|word| word.to_string_lossy()).unwrap_or_default();
+    screen::talk(&format!("wardroom: {program}: {why}"));
 }
 
 /// Lists the agents, and what runs.
@@ -84,7 +91,14 @@ fn status(places: &Places, name: &AgentName) -> Option<(u32, String, String)> {
                 .unwrap_or_default();
             Some((keeper, since, command))
         }
-        (Answer::Terminal | Answer::Ended { .. } | Answer::Recorded | Answer::Refused { .. }, _) => None,
+        (
+            Answer::Terminal
+            | Answer::Ended { .. }
+            | Answer::Recorded
+            | Answer::NotStarted { .. }
+            | Answer::Refused { .. },
+            _,
+        ) => None,
     }
 }
 

@@ -149,10 +149,10 @@ impl Operators {
     }
 
     /// A command could not be started: its caller hears why. Its end follows.
-    pub(super) fn refuse(&mut self, id: SpawnId, why: &str) {
+    pub(super) fn not_started(&self, id: SpawnId, why: &str) {
         for call in self.calls.values().filter(|call| call.waits_for == Some(id)) {
             // The command's end is said as well; a caller that is gone shows as such there.
-            if call.line.say(&Answer::Refused { why: why.to_owned() }, &[]).is_err() {}
+            let_go(call.line.say(&Answer::NotStarted { why: why.to_owned() }, &[]));
         }
     }
 

@@ -75,6 +75,13 @@ pub(crate) enum Answer {
     /// It is on record.
     #[n(4)]
     Recorded,
+    /// The command could not be started; its end follows, with the status that a shell gives it.
+    #[n(5)]
+    NotStarted {
+        /// Why not.
+        #[n(0)]
+        why: String,
+    },
     /// Not done, and why.
     #[n(3)]
     Refused {

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use wardroom_model::exit::Exit;
@@ -45,6 +46,15 @@ pub(super) fn streams(crew: &Crew, streams: Streams) -> Result<([OwnedFd; 3], Op
     ];
     let relay = pair.map(|pair| Relay::start(pair.outside)).transpose()?;
     Ok((stdio, relay, input))
+}
+
+/// Why a command could not be started. One that is not found is often there outside, in the operator's own home.
+pub(super) fn not_started(errno: Errno, at: &str) -> String {
+    let hint = match errno {
+        Errno::NOENT => "; a program is the whole system's, or is called by its path inside",
+        _ => "",
+    };
+    format!("{errno} ({at}, inside the cell{hint})")
 }
 
 /// The signals that concern the agent, each as a descriptor.

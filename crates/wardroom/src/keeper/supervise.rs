@@ -20,7 +20,7 @@ use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
 use super::start::Crew;
-use super::streams::{environment, signals, streams};
+use super::streams::{environment, not_started, signals, streams};
 use super::{RunRequest, before};
 use crate::clock::Deadline;
 use crate::failure::{Done, Failure, OrExit};
@@ -173,14 +173,13 @@ impl Run<'_> {
     fn hear_cell(&mut self) -> std::io::Result<()> {
         match self.crew.cell.next_event()? {
             CellEvent::SpawnFailed { id, errno, what } => {
-                let why = format!("cannot start the command: {what}: {errno}");
+                let why = not_started(errno, &what);
                 if id == self.main {
                     let name =
-                        String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice))
-                            .into_owned();
-                    screen::talk(&format!("wardroom: {name}: {errno} ({what}, inside the cell)"));
+                        String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice));
+                    screen::talk(&format!("wardroom: {name}: {why}"));
                 } else {
-                    self.operators.refuse(id, &why);
+                    self.operators.not_started(id, &why);
                 }
             }
             CellEvent::Exited { id, status } if id == self.main => self.finish(status, None, None),
