@@ -131,15 +131,15 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) here: bool,
     /// With --here: a host that the agent may reach.
-    #[arg(long, value_name = "HOST", requires = "here")]
+    #[arg(long, value_name = "HOST", requires = "here", conflicts_with = "name")]
     pub(crate) allow: Vec<String>,
     /// With --here: keep the policy that this makes.
-    #[arg(long, requires = "here")]
+    #[arg(long, requires = "here", conflicts_with = "name")]
     pub(crate) save: bool,
     /// Read the passphrase of the credential store from this descriptor.
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<i32>,
-    /// What to run instead of the policy's command.
+    /// What to run instead of the policy's command. When it ends, so does what it left running.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -176,7 +176,8 @@ pub(crate) struct Log {
     /// Until when, likewise.
     #[arg(long, value_name = "WHEN")]
     pub(crate) until: Option<String>,
-    /// Only these kinds, separated by commas: exec, image, exit, file, socket, net, dns, packet, privilege, ...
+    /// Only these kinds, separated by commas: operator, session, exec, image, exit, file, socket, net, dns, packet, privilege,
+    /// policy, supervision, ledger, probe, http, credential.
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) kind: Vec<String>,
     /// Only what this program did: a path, or the last part of one.

@@ -11,7 +11,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Said, Stage, WARDROOM};
@@ -68,6 +68,26 @@ fn a_missing_command_is_127_and_one_that_cannot_be_executed_126() {
     stage.agent("scout", "");
     expect(&stage.call(&["run", "scout", "--", "no-such-program"]), 127, &["no-such-program"]);
     expect(&stage.call(&["run", "scout", "--", "/etc/passwd"]), 126, &["/etc/passwd"]);
+}
+
+#[test]
+fn what_belongs_to_here_is_refused_with_an_agent_s_name_rather_than_ignored() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for here in [["--allow", "example.com"].as_slice(), &["--save"]] {
+        let said = stage.call(&[&["run", "scout"], here, &["--", "true"]].concat());
+        assert_eq!(said.code, USAGE, "{said:?}");
+        assert!(said.err.contains(here[0]), "{said:?}");
+    }
+}
+
+#[test]
+fn completions_that_nobody_reads_end_quietly() {
+    let mut command = Stage::new().command(&["completions", "bash"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
 }
 
 #[test]
