@@ -169,6 +169,23 @@ fn a_killed_scribe_is_replaced_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_ledger_that_cannot_be_opened_again_ends_the_cell_and_is_said_once() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "while :; do : > /workspace/more; rm /workspace/more; done";
+    let agent = waiting(&stage, line);
+    let ledger = stage.base().join("state/scout/ledger");
+    fs::rename(&ledger, stage.base().join("elsewhere")).unwrap();
+    fs::write(&ledger, "no directory").unwrap();
+    until("the scribe's death", || helper(&agent, "scribe").is_some_and(|pid| kill(pid, "-KILL")));
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!(said.code, 213, "{said:?}");
+    let times = |words: &str| said.err.matches(words).count();
+    assert_eq!(times("cannot be started again"), 1, "{}", said.err);
+    assert_eq!(times("could not be frozen"), 0, "{}", said.err);
+}
+
+#[test]
 fn a_killed_gate_is_replaced_on_record_and_the_agent_goes_on() {
     let stage = Stage::new();
     let service = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -44,7 +44,8 @@ pub(super) struct Run<'a> {
     signals: Vec<(Signal, UnixStream)>,
     stopping: Option<Deadline>,
     trouble: Option<Deadline>,
-    outcome: Option<Outcome>,
+    /// None while the agent runs.
+    pub(super) outcome: Option<Outcome>,
     /// Records about Wardroom's own processes that the ledger has not taken yet.
     notes: Vec<Event>,
 }
@@ -100,14 +101,11 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         outcome: None,
         notes: Vec::new(),
     };
-    let outcome = loop {
+    while run.outcome.is_none() {
         run.turn()?;
-        if let Some(outcome) = run.outcome.take() {
-            break outcome;
-        }
-    };
+    }
     drop(relay);
-    run.end(outcome)
+    run.end()
 }
 
 impl Run<'_> {
@@ -298,6 +296,7 @@ impl Run<'_> {
             self.give_up("the gate did not serve in time");
         }
         if over(self.trouble) {
+            self.trouble = None;
             self.crew.scribe.give_up();
             self.give_up(&format!("the ledger could not be written for {} s", PATIENCE.as_secs()));
         }
@@ -324,12 +323,16 @@ impl Run<'_> {
         }
     }
 
-    /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended.
+    /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended. Where it ends already, that is how.
     pub(super) fn give_up(&mut self, why: &str) {
+        let failure = Failure::new(Exit::Supervision, format!("{why}; the cell was ended"));
+        if let Some(ending) = &mut self.outcome {
+            ending.failure.get_or_insert(failure);
+            return;
+        }
         if let Err(error) = self.crew.cell.freeze() {
             screen::talk(&format!("wardroom: the cell could not be frozen and is killed: {error}"));
         }
-        let failure = Failure::new(Exit::Supervision, format!("{why}; the cell was ended"));
         self.finish(137, Some(why.to_owned()), Some(failure));
     }
 
