@@ -269,6 +269,8 @@ impl Broker {
     fn bury(&mut self) -> String {
         let Some(Running { mut broker, programs }) = self.running.take() else { return String::new() };
         if let Some(mut programs) = programs {
+            // It serves that broker alone. One that is gone needs no killing.
+            let_go(programs.kill());
             programs.bury();
         }
         broker.bury()
@@ -312,6 +314,8 @@ impl Broker {
         self.text.clone_from(&source.text);
         if shape != self.shape {
             self.shape = shape;
+            // One that is gone needs no killing.
+            let_go(self.kill());
             self.bury();
             if self.shape.needs(Need::Broker) {
                 let identity = self.identity_again();
