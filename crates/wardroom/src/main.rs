@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod failure;
 mod keeper;
+mod layout;
 mod ledger_key;
 mod places;
 mod screen;

@@ -63,6 +63,66 @@ fn an_agent_without_a_policy_is_told_how_to_get_one() {
 }
 
 #[test]
+fn what_never_ran_has_no_record_and_is_not_running() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    // As a start that failed leaves it.
+    fs::create_dir_all(stage.base().join("state/scout/ledger")).unwrap();
+    let to = stage.base().join("copy");
+    let export = ["ledger", "export", "scout", "--to", to.to_str().unwrap()];
+    let on_record: [&[&str]; 5] = [
+        &["log", "scout"],
+        &["ledger", "verify", "scout"],
+        &["ledger", "key", "scout"],
+        &export,
+        &["allow", "scout"],
+    ];
+    for asked in on_record {
+        expect(&stage.call(asked), NO_SUCH_AGENT, &["scout has no record yet: it never ran"]);
+    }
+    for asked in [["exec", "scout", "--", "true"].as_slice(), &["stop", "scout"]] {
+        expect(&stage.call(asked), NO_SUCH_AGENT, &["scout is not running; `wardroom run scout`"]);
+    }
+    expect(&stage.call(&["stop", "nobody"]), NO_SUCH_AGENT, &["there is no agent nobody"]);
+}
+
+#[test]
+fn ps_lists_in_columns_and_says_where_nothing_is() {
+    let stage = Stage::new();
+    let said = stage.call(&["ps"]);
+    assert!(said.code == 0 && said.err.contains("wardroom new NAME"), "{said:?}");
+    stage.agent("scout", "");
+    stage.agent("a-much-longer-name", "");
+    let said = stage.call(&["ps"]);
+    let columns: Vec<_> = said.out.lines().map(|line| line.find("stopped")).collect();
+    assert!(columns.len() == 2 && columns[0] == columns[1], "{said:?}");
+}
+
+#[test]
+fn check_finds_a_policy_under_another_s_name_as_run_does_and_leaves_drafts_alone() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    fs::rename(stage.policy_file("scout"), stage.policy_file("other")).unwrap();
+    for asked in [["check", "other"].as_slice(), &["check"], &["run", "other"]] {
+        expect(&stage.call(asked), POLICY, &["the file must be scout.toml"]);
+    }
+    let draft = stage.base().join("draft.toml");
+    fs::copy(stage.policy_file("other"), &draft).unwrap();
+    assert_eq!(stage.call(&["check", draft.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn a_policy_that_exists_is_never_written_over() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    expect(&stage.call(&["new", "scout"]), POLICY, &["exists already"]);
+    // Nor is one kept that says nothing to run.
+    let mut here = stage.command(&["run", "--here", "--save"]);
+    expect(&Said::from(here.current_dir(stage.workspace()).output().unwrap()), USAGE, &["-- COMMAND"]);
+    assert!(!stage.policy_file("workspace").exists());
+}
+
+#[test]
 fn a_missing_command_is_127_and_one_that_cannot_be_executed_126() {
     let stage = Stage::new();
     stage.agent("scout", "");

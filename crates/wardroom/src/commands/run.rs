@@ -69,6 +69,9 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
         );
         return Err(Failure::new(Exit::Usage, why));
     }
+    if asked.command.is_empty() {
+        return Err(Failure::new(Exit::Usage, "--here needs a command: `wardroom run --here -- COMMAND`"));
+    }
     let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let text = here_policy(&name, &workspace, &asked.allow, &command).or_exit(Exit::Policy)?;
     screen::talk(&format!(
@@ -89,14 +92,13 @@ fn named_after(directory: &Path) -> Result<AgentName, Failure> {
     let fitting: String =
         base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
     let trimmed = fitting.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
-    AgentName::parse(trimmed)
-        .with_context(|| {
-            format!(
-                "{} gives no name for an agent; make a policy with `wardroom new NAME`",
-                directory.display()
-            )
-        })
-        .or_exit(Exit::Usage)
+    AgentName::parse(trimmed).map_err(|_unfit| {
+        let why = format!(
+            "an agent cannot be named after {}, whose name has no letter to begin with; make a policy with `wardroom new NAME`",
+            directory.display()
+        );
+        Failure::new(Exit::Usage, why)
+    })
 }
 
 fn words(command: &[OsString]) -> Vec<Vec<u8>> {

@@ -63,7 +63,7 @@ fn tell(agent: &str, results: &[Judged], as_json: bool) {
         screen::data(&format!("{:#}", report::json(agent, results)));
         return;
     }
-    let style = Style { width: screen::width(), colour: screen::is_for_people() };
+    let style = Style { width: screen::width(), colour: screen::data_has_colours() };
     for line in report::table(agent, results, style) {
         if !screen::data(&line) {
             break;

@@ -24,7 +24,7 @@ use super::policy::{self, Source};
 use super::{agent_name, run};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{cli, clock, screen};
+use crate::{cli, clock, ledger_key, screen};
 use declined::Declined;
 use wanted::{Item, Wanted};
 
@@ -98,12 +98,10 @@ impl Found {
     fn since(places: &Places, name: &AgentName, since: Option<u64>) -> Result<Self, Failure> {
         let agent = places.agent(name);
         let source = policy::load(&agent.policy)?;
-        if !agent.ledger.exists() {
-            return Err(Failure::new(Exit::NoSuchAgent, format!("{name} has no record yet: it never ran")));
-        }
+        let ledger = ledger_key::ledger(&agent, name)?;
         let query = Query { since, kinds: wanted::KINDS.to_vec(), ..Query::default() };
         let mut wanted = Wanted::default();
-        for record in records(&agent.ledger, query).or_exit(Exit::Ledger)? {
+        for record in records(ledger, query).or_exit(Exit::Ledger)? {
             wanted.take(&record.or_exit(Exit::Ledger)?, source.policy.network());
         }
         let declined = Declined::read(agent.state.join("declined.json"))?;
