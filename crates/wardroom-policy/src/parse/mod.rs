@@ -102,12 +102,12 @@ fn read(source: Source<'_>, mut root: Table<'_>, report: &mut Report) -> Option<
     let isolation = isolation_table.and_then(|table| isolation::read(source, table, report));
     let files = files::read(source, root.table("files", "[files]", report), report);
     let network = network::read(source, root.table("network", "[network]", report), report);
-    let credentials = root.tables("credential", "[credential]", report);
+    let credentials = root.tables("credential", "[[credential]]", report);
     let environment = agent.as_ref().map(|read| &read.agent.environment);
     let taken = |name: &str| environment.is_some_and(|variables| variables.contains_key(name));
     let credentials = credential::read(source, credentials, &network, taken, report);
     let network = network.bound_to(credentials.iter().map(|credential| credential.host.clone()).collect());
-    let model_apis = root.tables("model_api", "[model_api]", report);
+    let model_apis = root.tables("model_api", "[[model_api]]", report);
     let model_apis = model_api::read(source, model_apis, &network, report);
     let retention = retention(source, root.table("ledger", "[ledger]", report), report);
     root.finish(report);

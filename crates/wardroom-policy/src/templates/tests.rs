@@ -64,6 +64,14 @@ fn a_policy_is_explained_in_sentences() {
 }
 
 #[test]
+fn a_shared_directory_is_explained_with_its_place_inside() {
+    let text =
+        "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n[files]\nread_only = [\"~/a/reference\"]\n";
+    let said = explain(&parse(text)).join("\n");
+    assert!(said.contains("It only reads ~/a/reference, seen as /reference (scout.toml:"), "{said}");
+}
+
+#[test]
 fn why_answers_for_hosts_addresses_and_paths() {
     let text = format!(
         "{}\n[[network.allow]]\nhost = \"git.net\"\nports = [22]\nprotocol = \"tcp\"\napps = [\"/usr/bin/ssh\"]\n\
