@@ -76,7 +76,13 @@ fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
     go(&stage);
     assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 0);
     let log = log(&stage, &[]);
-    for part in ["exec sh -c", "read sensitive /etc/shadow", "unshare (no agent may make namespaces)"] {
+    for part in [
+        "run scout -- sh -c 'echo up > /workspace/up; until",
+        "started: sh -c 'echo up > /workspace/up; until",
+        "exec sh -c 'cat /proc/self/status; cat",
+        "read sensitive /etc/shadow",
+        "unshare (no agent may make namespaces)",
+    ] {
         assert!(log.contains(part), "{part:?} is missing in {log}");
     }
     assert_eq!(stage.call(&["exec", "scout", "--", "true"]).code, 212);

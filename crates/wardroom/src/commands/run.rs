@@ -108,12 +108,27 @@ fn words(command: &[OsString]) -> Vec<Vec<u8>> {
 /// How the operator called us, for the record.
 pub(crate) fn command_line() -> Vec<u8> {
     let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.as_bytes().to_vec()).collect();
-    [b"wardroom".to_vec(), words.join(&b' ')].join(&b' ')
+    [b"wardroom".to_vec(), typed(&words)].join(&b' ')
+}
+
+/// A command's words in one line, so that one sees where each of them ends: as `log` shows those of a program.
+pub(crate) fn typed(words: &[Vec<u8>]) -> Vec<u8> {
+    let quoted = words.iter().map(|word| match word.is_empty() || word.contains(&b' ') {
+        true => [b"'", word.as_slice(), b"'"].concat(),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(&b' ')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_shows_where_its_words_end() {
+        let words = ["sh", "-c", "id; pwd", ""].map(|word| word.as_bytes().to_vec());
+        assert_eq!(typed(&words), b"sh -c 'id; pwd' ''");
+    }
 
     #[test]
     fn an_agent_is_named_after_its_directory() {

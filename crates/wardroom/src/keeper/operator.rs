@@ -21,6 +21,7 @@ use super::protocol::{Answer, Line, Request};
 use super::start::{self, Crew};
 use super::streams::environment;
 use crate::clock;
+use crate::commands::run::typed;
 use crate::places::AgentPlaces;
 use crate::screen;
 
@@ -52,7 +53,7 @@ impl Operators {
     pub(super) fn listen(agent: &AgentPlaces, plan: &CellPlan) -> anyhow::Result<Self> {
         let at = &agent.control;
         let listener = Line::answer_at(at).with_context(|| format!("cannot listen at {}", at.display()))?;
-        let command = Captured::path(&plan.command.join(&b' ')).to_string();
+        let command = Captured::path(&typed(&plan.command)).to_string();
         let since = u64::try_from(clock::now().as_nanosecond())?;
         Ok(Self { listener, calls: BTreeMap::new(), next: 0, since, command })
     }
@@ -185,7 +186,7 @@ struct Asked {
 
 fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyhow::Result<()> {
     let Asked { argv, terminal, term, streams } = asked;
-    let shown = [b"exec ".to_vec(), argv.join(&b' ')].concat();
+    let shown = [b"exec ".to_vec(), typed(&argv)].concat();
     record(crew, call.uid, &shown)?;
     let (stdio, terminal) = if terminal {
         let pair = open_terminal(call, crew)?;
