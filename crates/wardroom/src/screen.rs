@@ -1,12 +1,27 @@
 //! Data goes to stdout, talk to stderr. A reader that went away (`| head`) ends output quietly.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Writes one line of data to stdout. Returns false when nobody reads any more.
+/// Whether data was lost on a full disk or the like, which a reader cannot know.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes one line of data to stdout. Returns false when nobody reads any more, or nothing can be written.
 pub(crate) fn data(line: &str) -> bool {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").is_ok()
+    let written = writeln!(io::stdout().lock(), "{line}");
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        talk(&format!("wardroom: standard output cannot be written, and what is in it is not all: {error}"));
+    }
+    written.is_ok()
+}
+
+/// Whether data was lost.
+pub(crate) fn data_was_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
 }
 
 /// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.

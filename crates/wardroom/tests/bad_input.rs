@@ -22,6 +22,7 @@ const CANNOT_CONTAIN: i32 = 203;
 const LEDGER: i32 = 210;
 const ALREADY_RUNNING: i32 = 211;
 const NO_SUCH_AGENT: i32 = 212;
+const INTERNAL: i32 = 214;
 
 /// Becomes an unprivileged user in a user namespace that one made as its root.
 const UNPRIVILEGED: &str = "unshare --user --map-user=4242 --map-group=4242";
@@ -148,6 +149,18 @@ fn completions_that_nobody_reads_end_quietly() {
     drop(child.stdout.take());
     let said = Said::from(child.wait_with_output().unwrap());
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    assert_eq!(stage.sh("scout", "true").code, 0);
+    for asked in [["log", "scout", "--json"].as_slice(), &["check", "scout"], &["completions", "zsh"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let said = Said::from(stage.command(asked).stdout(full).stderr(Stdio::piped()).output().unwrap());
+        expect(&said, INTERNAL, &["standard output cannot be written", "No space left on device"]);
+    }
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests drive the real binary, and their helpers fail by panicking"
+)]
 
 mod common;
 #[path = "common/https.rs"]
@@ -11,12 +15,13 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use common::{Stage, until};
+use common::{Stage, WARDROOM, until};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 
 const HOST: &str = "api.learned.example";
 
@@ -31,6 +36,10 @@ struct Terminal {
 
 impl Terminal {
     fn run(stage: &Stage, arguments: &[&str]) -> Self {
+        Self::start(stage.command(arguments))
+    }
+
+    fn start(mut command: Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -38,7 +47,6 @@ impl Terminal {
         let open = || -> OwnedFd {
             File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
         };
-        let mut command = stage.command(arguments);
         let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
         let keyboard = File::from(master);
         let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
@@ -163,4 +171,19 @@ fn without_a_terminal_it_lists_and_never_asks() {
     assert_eq!(object["command"], "wardroom allow scout one.example");
     let refused = stage.call(&["allow", "scout"]);
     assert!(refused.code != 0 && refused.err.contains("the answers come from a terminal"), "{refused:?}");
+}
+
+#[test]
+fn a_passphrase_that_is_not_typed_after_all_leaves_a_terminal_that_shows_what_is_typed() {
+    let stage = Stage::new();
+    // A session of its own, whose terminal this is.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", WARDROOM, "--base"]).arg(stage.base()).arg("setup");
+    let mut asked = Terminal::start(command);
+    until("the question", || asked.shown().contains("New passphrase"));
+    let shows = |terminal: &File| tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ECHO);
+    assert!(!shows(&asked.keyboard));
+    asked.keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(asked.child.wait().unwrap().signal(), Some(2));
+    assert!(shows(&asked.keyboard));
 }

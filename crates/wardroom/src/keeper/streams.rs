@@ -1,12 +1,9 @@
-//! What a command is connected to: its environment, its streams, and the operator's signals.
+//! What a command is connected to: its environment and its streams.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
-use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 
@@ -55,19 +52,4 @@ pub(super) fn not_started(errno: Errno, at: &str) -> String {
         _ => "",
     };
     format!("{errno} ({at}, inside the cell{hint})")
-}
-
-/// The signals that concern the agent, each as a descriptor.
-pub(super) fn signals() -> std::io::Result<Vec<(Signal, UnixStream)>> {
-    let concern =
-        [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
-    concern
-        .into_iter()
-        .map(|(number, signal)| {
-            let (heard, signalled) = UnixStream::pair()?;
-            heard.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(number, signalled)?;
-            Ok((signal, heard))
-        })
-        .collect()
 }

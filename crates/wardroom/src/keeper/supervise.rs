@@ -20,12 +20,12 @@ use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
 use super::start::Crew;
-use super::streams::{environment, not_started, signals, streams};
+use super::streams::{environment, not_started, streams};
 use super::{RunRequest, before};
 use crate::clock::Deadline;
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::AgentPlaces;
-use crate::screen;
+use crate::{screen, signals};
 
 /// How long a command has to end by itself once the operator wants it to, before the cell is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -77,7 +77,7 @@ enum Source {
 pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, request: RunRequest) -> Done {
     let operators = Operators::listen(agent, plan).or_exit(Exit::Internal)?;
     let policy = PolicyFile::watch(&request.source).or_exit(Exit::Internal)?;
-    let signals = signals().or_exit(Exit::Internal)?;
+    let signals = signals::heard().or_exit(Exit::Internal)?;
     let (stdio, relay, on_terminal) = streams(&crew, request.streams)?;
     let spawn = Spawn {
         argv: plan.command.clone(),

@@ -9,12 +9,7 @@ mod seen;
 mod shown;
 mod wanted;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::flag::register_conditional_default;
 use wardroom_ledger::Query;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
@@ -24,7 +19,7 @@ use super::policy::{self, Source};
 use super::{agent_name, run};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{cli, clock, ledger_key, screen};
+use crate::{cli, clock, ledger_key, screen, signals};
 use declined::Declined;
 use wanted::{Item, Wanted};
 
@@ -33,7 +28,8 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
     let name = agent_name(&asked.name)?;
     let begun = u64::try_from(clock::now().as_nanosecond()).unwrap_or_default();
     let code = run::agent(places, &name, &asked.command)?;
-    mortal().context("signals cannot be had back").or_exit(Exit::Usage)?;
+    // While the agent ran, the operator's signals were passed on to it.
+    signals::deadly().context("signals cannot be had back").or_exit(Exit::Usage)?;
     let found = Found::since(places, &name, Some(begun))?;
     if found.items.is_empty() {
         screen::talk("wardroom: nothing was refused that a rule could permit");
@@ -49,14 +45,6 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
         screen::talk(&format!("wardroom: {many} refused; `wardroom allow {name}` asks about {them}"));
     }
     Ok(code)
-}
-
-/// While the agent ran, the operator's signals were passed on to it. From here on they end this process again.
-fn mortal() -> std::io::Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-        register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
-    }
-    Ok(())
 }
 
 /// Asks about everything that was refused so far, or lists it.
