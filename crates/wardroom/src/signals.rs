@@ -1,6 +1,6 @@
 //! The operator's signals: heard as descriptors while they are the agent's or something is to be put right first, else deadly as ever.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -26,6 +26,12 @@ pub(crate) fn heard() -> io::Result<Vec<(Signal, UnixStream)>> {
         Ok((signal, heard))
     };
     ALL.into_iter().map(hear).collect()
+}
+
+/// The first that was heard so far, if any was.
+pub(crate) fn first(heard: &[(Signal, UnixStream)]) -> Option<Signal> {
+    let was_heard = |mut stream: &UnixStream| stream.read(&mut [0; 16]).is_ok_and(|read| read > 0);
+    heard.iter().find(|(_, stream)| was_heard(stream)).map(|(signal, _)| *signal)
 }
 
 /// From here on they end this process again.

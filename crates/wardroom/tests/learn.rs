@@ -1,90 +1,19 @@
 //! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "tests drive the real binary, and their helpers fail by panicking"
-)]
-
 mod common;
 #[path = "common/https.rs"]
 mod https;
+#[path = "common/terminal.rs"]
+mod terminal;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
-use common::{Stage, WARDROOM, until};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use common::{Stage, until};
+use terminal::Terminal;
 
 const HOST: &str = "api.learned.example";
-
-/// A command at a terminal of its own.
-struct Terminal {
-    child: Child,
-    keyboard: File,
-    screen: Arc<Mutex<String>>,
-    reader: JoinHandle<()>,
-    answered: usize,
-}
-
-impl Terminal {
-    fn run(stage: &Stage, arguments: &[&str]) -> Self {
-        Self::start(stage.command(arguments))
-    }
-
-    fn start(mut command: Command) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let open = || -> OwnedFd {
-            File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
-        };
-        let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
-        let keyboard = File::from(master);
-        let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
-        let shown = Arc::clone(&screen);
-        let reader = thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = reading.read(&mut bytes) {
-                shown.lock().unwrap().push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
-            }
-        });
-        Self { child, keyboard, screen, reader, answered: 0 }
-    }
-
-    fn shown(&self) -> String {
-        self.screen.lock().unwrap().replace('\r', "")
-    }
-
-    /// Waits until the screen shows a text behind the last answer, and then types.
-    fn answer(&mut self, wanted: &str, answer: &str) {
-        let place =
-            || self.shown().get(self.answered..).and_then(|new| Some(new.find(wanted)? + wanted.len()));
-        until(wanted, || {
-            place().is_some_and(|end| {
-                self.shown().get(self.answered + end..).unwrap().contains("? ") || wanted.contains('?')
-            })
-        });
-        self.answered = self.shown().len();
-        writeln!(self.keyboard, "{answer}").unwrap();
-    }
-
-    fn end(mut self) -> (i32, String) {
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        // The terminal may still hold what was said last; it ends when nobody has it open any more.
-        self.reader.join().unwrap();
-        let shown = self.screen.lock().unwrap().replace('\r', "");
-        (code, shown)
-    }
-}
 
 #[test]
 fn what_was_refused_is_asked_about_and_written_once_it_is_confirmed() {
@@ -171,19 +100,4 @@ fn without_a_terminal_it_lists_and_never_asks() {
     assert_eq!(object["command"], "wardroom allow scout one.example");
     let refused = stage.call(&["allow", "scout"]);
     assert!(refused.code != 0 && refused.err.contains("the answers come from a terminal"), "{refused:?}");
-}
-
-#[test]
-fn a_passphrase_that_is_not_typed_after_all_leaves_a_terminal_that_shows_what_is_typed() {
-    let stage = Stage::new();
-    // A session of its own, whose terminal this is.
-    let mut command = Command::new("setsid");
-    command.args(["--ctty", WARDROOM, "--base"]).arg(stage.base()).arg("setup");
-    let mut asked = Terminal::start(command);
-    until("the question", || asked.shown().contains("New passphrase"));
-    let shows = |terminal: &File| tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ECHO);
-    assert!(!shows(&asked.keyboard));
-    asked.keyboard.write_all(b"\x03").unwrap();
-    assert_eq!(asked.child.wait().unwrap().signal(), Some(2));
-    assert!(shows(&asked.keyboard));
 }

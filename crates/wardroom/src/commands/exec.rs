@@ -28,6 +28,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
         command: asked.command.iter().map(|word| word.as_bytes().to_vec().into()).collect(),
         terminal: on_terminal,
         term: std::env::var("TERM").ok(),
+        size: terminal::size().map(|size| (size.ws_row, size.ws_col)),
     };
     let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
     let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
