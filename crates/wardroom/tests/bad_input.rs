@@ -143,6 +143,14 @@ fn what_belongs_to_here_is_refused_with_an_agent_s_name_rather_than_ignored() {
 }
 
 #[test]
+fn a_descriptor_that_is_not_there_is_named() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let run = ["run", "scout", "--passphrase-fd", "77", "--", "true"];
+    expect(&stage.call(&run), USAGE, &["descriptor 77 cannot be read"]);
+}
+
+#[test]
 fn completions_that_nobody_reads_end_quietly() {
     let mut command = Stage::new().command(&["completions", "bash"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

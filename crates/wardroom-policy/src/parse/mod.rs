@@ -5,7 +5,7 @@ mod agent;
 mod conflicts;
 mod credential;
 mod files;
-mod hosts;
+pub(crate) mod hosts;
 mod isolation;
 mod model_api;
 mod network;

@@ -85,6 +85,7 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ("evil.example", "refused", "no rule permits it. To permit it: wardroom allow scout evil.example"),
         ("evil.example:8443", "refused", "To permit it: wardroom allow scout evil.example --port 8443"),
         ("bad.net", "refused", "a rule denies it. Denial wins"),
+        ("localhost:8080", "refused", "Inside a cell it is the cell itself"),
         ("git.net:22", "allowed", "permitted to /usr/bin/ssh, and refused to every other program"),
         ("192.0.2.7:9000", "allowed", "The literal address 192.0.2.7:9000 is permitted"),
         ("192.0.2.7", "allowed", "Every other port of this address is refused"),

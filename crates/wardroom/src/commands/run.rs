@@ -50,7 +50,10 @@ fn with(places: &Places, source: policy::Source, command: &[OsString], descripto
 /// Who is asked, where the credential store needs it.
 fn passphrase(descriptor: Option<i32>) -> Result<Passphrase, Failure> {
     match descriptor {
-        Some(number) => Ok(Passphrase::From(inherited(number).or_exit(Exit::Usage)?)),
+        Some(number) => {
+            let given = inherited(number).with_context(|| format!("descriptor {number} cannot be read"));
+            given.map(Passphrase::From).or_exit(Exit::Usage)
+        }
         None if stdin().is_terminal() => Ok(Passphrase::Terminal),
         None => Ok(Passphrase::Never),
     }
