@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// What a script wants to know, below the list of commands.
+const AFTER_HELP: &str = "Exit codes from 200 up are Wardroom's own, one for each reason, which is said on standard error; `run` and `exec` otherwise \
+                          return their command's. Colours are for terminals, and NO_COLOR leaves them out.";
+
 /// Employ AI agents on your own machine, contained and on the record.
 #[derive(Debug, Parser)]
-#[command(name = "wardroom", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "wardroom", version, max_term_width = 100, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Keep policies, state and sockets below this directory instead of the usual places.
     #[arg(long, global = true, value_name = "DIR")]
