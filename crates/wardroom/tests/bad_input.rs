@@ -280,6 +280,22 @@ fn a_full_disk_stops_the_start_with_a_clear_message() {
 }
 
 #[test]
+fn a_full_disk_leaves_no_part_of_a_new_policy() {
+    let stage = Stage::new();
+    let line = format!(
+        "mount -t tmpfs -o size=8k none {0} && mkdir {0}/agents && head -c 8192 /dev/zero > {0}/fill && \
+         {{ {WARDROOM} --base {0} new scout; code=$?; ls {0}/agents; exit $code; }}",
+        stage.base().display()
+    );
+    let mut command = Command::new("unshare");
+    let said = Said::from(
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).output().unwrap(),
+    );
+    expect(&said, POLICY, &["No space left on device"]);
+    assert_eq!(said.out, "");
+}
+
+#[test]
 fn escape_sequences_are_shown_escaped() {
     let stage = Stage::new();
     stage.agent("scout", "");

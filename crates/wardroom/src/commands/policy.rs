@@ -1,6 +1,6 @@
 //! `new`, `check`, `why` and `allow`: the policy file, from its first line to its last edit.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use wardroom_policy::templates::{TEMPLATES, template_at};
 
 use super::{agent_name, edited, learn};
 use crate::cli;
-use crate::failure::{Done, Failure, OrExit};
+use crate::failure::{Done, Failure, OrExit, let_go};
 use crate::keeper::{known_agents, policy_file};
 use crate::layout::wrap;
 use crate::places::Places;
@@ -78,8 +78,12 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
         let directory = file.parent().context("a policy file lies in a directory")?;
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         let mut made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(file)?;
-        made.write_all(text.as_bytes())?;
-        Ok(())
+        let written = made.write_all(text.as_bytes());
+        if written.is_err() {
+            // Half a policy is none, and would stand in the way of the next one. The error that matters is returned.
+            let_go(fs::remove_file(file));
+        }
+        Ok(written?)
     };
     if file.exists() {
         let why = format!("{} exists already; edit it, or choose another name", file.display());
