@@ -140,6 +140,25 @@ fn a_ctrl_c_reaches_the_agent_and_none_of_its_helpers() {
 }
 
 #[test]
+fn no_helper_ends_by_a_signal_that_asks_it_to() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = waiting(&stage, WAIT);
+    for role in ["scribe", "gate"] {
+        until(role, || helper(&agent, role).is_some());
+        let pid = helper(&agent, role).unwrap();
+        let blocked =
+            || fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("SigBlk:\tfffffff");
+        until("its beginning", blocked);
+        assert!(["-HUP", "-INT", "-QUIT", "-TERM"].iter().all(|signal| kill(pid, signal)));
+    }
+    go(&stage);
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert_eq!(log(&stage, &["--kind", "supervision"]), "");
+}
+
+#[test]
 fn a_command_that_cannot_be_started_in_a_running_cell_is_127_or_126() {
     let stage = Stage::new();
     stage.agent("scout", "");
