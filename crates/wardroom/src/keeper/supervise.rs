@@ -286,14 +286,17 @@ impl Run<'_> {
 
     pub(super) fn check_deadlines(&mut self) {
         let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
-        if over(self.stopping) && self.outcome.is_none() {
-            self.finish(143, Some("the operator ended it".to_owned()), None);
-        }
-        if over(self.crew.gate.due()) {
-            self.begin_gate();
-        }
-        if over(self.crew.gate.starting()) {
-            self.give_up("the gate did not serve in time");
+        // Nobody waits for these once the run ends.
+        if self.outcome.is_none() {
+            if over(self.stopping) {
+                self.finish(143, Some("the operator ended it".to_owned()), None);
+            }
+            if over(self.crew.gate.due()) {
+                self.begin_gate();
+            }
+            if over(self.crew.gate.starting()) {
+                self.give_up("the gate did not serve in time");
+            }
         }
         if over(self.trouble) {
             self.trouble = None;
