@@ -1,5 +1,5 @@
 //! Exit codes. `run` and `exec` return the agent's own; Wardroom's own failures are all in the 200s, above every
-//! shell convention (126, 127, 128 + signal), so that a script can tell them apart. The manual page lists them.
+//! shell convention (126, 127, 128 + signal), so that a script can tell them apart. `docs/exit-codes.md` lists them.
 
 /// One of Wardroom's own exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub enum Exit {
     NoSuchAgent = 212,
     /// A protecting process failed and could not be restarted; the cell was ended.
     Supervision = 213,
-    /// Anything else that is Wardroom's own fault.
+    /// Anything else that is Wardroom's own fault, and output that could not be written.
     Internal = 214,
     /// The credential store cannot be used: not set up, locked, damaged, or another user's.
     Credentials = 215,

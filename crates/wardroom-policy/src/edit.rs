@@ -57,7 +57,9 @@ pub enum EditError {
     #[error("this is permitted already, by {0}")]
     Already(RuleRef),
     /// What was given is no host.
-    #[error("{host:?}: {why}")]
+    #[error(
+        "{host:?}: {why} (say the host alone, as `api.example.com`; a port goes into --port, paths into --path)"
+    )]
     Host {
         /// What was given.
         host: String,

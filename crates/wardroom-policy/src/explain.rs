@@ -2,6 +2,8 @@
 
 mod credential;
 
+use std::path::Path;
+
 use wardroom_model::plan::LimitsBy;
 
 use crate::network::{AllowRule, HostTarget, HttpRule, Target, TlsExpectation};
@@ -105,7 +107,10 @@ fn files(files: &Files) -> Vec<String> {
         None => said.push("It has no workspace, and writes only to its own home and to memory.".to_owned()),
     }
     for (rules, does) in [(&files.read_write, "reads and writes"), (&files.read_only, "only reads")] {
-        said.extend(rules.iter().map(|rule| format!("It {does} {} ({}).", rule.path, rule.at)));
+        said.extend(rules.iter().map(|rule| {
+            let name = Path::new(&rule.path).file_name().unwrap_or_default().display();
+            format!("It {does} {}, seen as /{name} ({}).", rule.path, rule.at)
+        }));
     }
     said.push("No other file of yours exists inside.".to_owned());
     said.push(looks(files));

@@ -12,6 +12,7 @@ use wardroom_model::{HostName, Outcome, Reason, Verdict};
 
 use crate::explain;
 use crate::network::{AllowRule, Decision, RequestLine, Target, TlsExpectation};
+use crate::parse::hosts::is_the_cell_itself;
 use crate::policy::Policy;
 
 /// The answer to `wardroom why`: a verdict, and what it means in sentences, the answer first.
@@ -244,6 +245,11 @@ fn by(verdict: &Verdict) -> String {
 fn remedy(policy: &Policy, name: &HostName, port: Option<u16>, verdict: &Verdict) -> String {
     if verdict.reason == Reason::RuleDenies {
         return "Denial wins: no `allow` changes this while that rule stands.".to_owned();
+    }
+    if is_the_cell_itself(name) {
+        return "Inside a cell it is the cell itself. A service of this machine needs another name: `host = \"service.internal\"` with its \
+                `address`."
+            .to_owned();
     }
     let port = port.filter(|port| *port != 443).map(|port| format!(" --port {port}")).unwrap_or_default();
     format!("To permit it: wardroom allow {} {name}{port}", policy.agent.name)

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// What a script wants to know, below the list of commands.
+const AFTER_HELP: &str = "Exit codes from 200 up are Wardroom's own, one for each reason, which is said on standard error; `run` and `exec` otherwise \
+                          return their command's. Colours are for terminals, and NO_COLOR leaves them out.";
+
 /// Employ AI agents on your own machine, contained and on the record.
 #[derive(Debug, Parser)]
-#[command(name = "wardroom", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "wardroom", version, max_term_width = 100, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Keep policies, state and sockets below this directory instead of the usual places.
     #[arg(long, global = true, value_name = "DIR")]
@@ -131,15 +135,15 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) here: bool,
     /// With --here: a host that the agent may reach.
-    #[arg(long, value_name = "HOST", requires = "here")]
+    #[arg(long, value_name = "HOST", requires = "here", conflicts_with = "name")]
     pub(crate) allow: Vec<String>,
     /// With --here: keep the policy that this makes.
-    #[arg(long, requires = "here")]
+    #[arg(long, requires = "here", conflicts_with = "name")]
     pub(crate) save: bool,
     /// Read the passphrase of the credential store from this descriptor.
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<i32>,
-    /// What to run instead of the policy's command.
+    /// What to run instead of the policy's command. When it ends, so does what it left running.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -176,7 +180,8 @@ pub(crate) struct Log {
     /// Until when, likewise.
     #[arg(long, value_name = "WHEN")]
     pub(crate) until: Option<String>,
-    /// Only these kinds, separated by commas: exec, image, exit, file, socket, net, dns, packet, privilege, ...
+    /// Only these kinds, separated by commas: operator, session, exec, image, exit, file, socket, net, dns, packet, privilege,
+    /// policy, supervision, ledger, probe, http, credential.
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     pub(crate) kind: Vec<String>,
     /// Only what this program did: a path, or the last part of one.

@@ -2,17 +2,33 @@
 //! directory; a key that lies in a ledger is never believed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
 use wardroom_ledger::Verifier;
 use wardroom_model::AgentName;
+use wardroom_model::exit::Exit;
 
+use crate::failure::Failure;
 use crate::places::{AgentPlaces, Places};
 
 /// The ledger's origin, `host/agent`: the one it began with, also after the host was renamed.
 pub(crate) fn origin(agent: &AgentPlaces, name: &AgentName) -> String {
     named(&agent.ledger).unwrap_or_else(|| format!("{}/{name}", host()))
+}
+
+/// An agent's ledger, if there is one: a start that failed leaves an empty directory.
+pub(crate) fn ledger<'a>(agent: &'a AgentPlaces, name: &AgentName) -> Result<&'a Path, Failure> {
+    let never = || Failure::new(Exit::NoSuchAgent, format!("{name} has no record yet: it never ran"));
+    match fs::read_dir(&agent.ledger).map(|mut entries| entries.next().is_none()) {
+        Ok(false) => Ok(&agent.ledger),
+        Ok(true) => Err(never()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(never()),
+        Err(error) => {
+            Err(Failure::new(Exit::Ledger, format!("cannot read {}: {error}", agent.ledger.display())))
+        }
+    }
 }
 
 /// This host's public key under the name that the ledger in a directory gives itself.

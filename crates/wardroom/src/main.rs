@@ -7,9 +7,11 @@ mod commands;
 mod demo;
 mod failure;
 mod keeper;
+mod layout;
 mod ledger_key;
 mod places;
 mod screen;
+mod signals;
 mod verify;
 
 use std::process::ExitCode;
@@ -31,5 +33,7 @@ fn main() -> ExitCode {
             }
         }
     };
-    ExitCode::from(code)
+    // What an agent or a finding says counts first.
+    let lost = code == 0 && screen::data_was_lost();
+    ExitCode::from(if lost { Exit::Internal.code() } else { code })
 }

@@ -1,18 +1,34 @@
 //! Data goes to stdout, talk to stderr. A reader that went away (`| head`) ends output quietly.
 
-use std::io::{self, IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Writes one line of data to stdout. Returns false when nobody reads any more.
+/// Whether data was lost on a full disk or the like, which a reader cannot know.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes one line of data to stdout. Returns false when nobody reads any more, or nothing can be written.
 pub(crate) fn data(line: &str) -> bool {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").is_ok()
+    let written = writeln!(io::stdout().lock(), "{line}");
+    if let Err(error) = &written
+        && error.kind() != ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        talk(&format!("wardroom: standard output cannot be written, and what is in it is not all: {error}"));
+    }
+    written.is_ok()
 }
 
-/// Writes one line of talk to stderr.
+/// Whether data was lost.
+pub(crate) fn data_was_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.
 pub(crate) fn talk(line: &str) {
     // When stderr is closed there is nobody left to tell.
-    if writeln!(io::stderr().lock(), "{line}").is_err() {}
+    if io::stderr().lock().write_all(format!("{line}\n").as_bytes()).is_err() {}
 }
 
 /// Writes a question to stderr; the answer stands behind it in the same line.
@@ -27,9 +43,19 @@ pub(crate) fn is_for_people() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether talk is read by a person.
-pub(crate) fn talks_to_people() -> bool {
-    io::stderr().is_terminal()
+/// Whether data may have colours: a terminal shows it, and nobody asked for none (no-color.org).
+pub(crate) fn data_has_colours() -> bool {
+    is_for_people() && wants_colours(std::env::var_os)
+}
+
+/// Whether talk may have colours, likewise.
+pub(crate) fn talk_has_colours() -> bool {
+    io::stderr().is_terminal() && wants_colours(std::env::var_os)
+}
+
+fn wants_colours(variable: impl Fn(&'static str) -> Option<OsString>) -> bool {
+    let refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && variable("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Columns that data has: the terminal's, or the 80 that every reader can take.
@@ -46,4 +72,18 @@ pub(crate) fn talk_width() -> usize {
 fn columns(terminal: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_are_heeded() {
+        let with = |name: &'static str, value: &'static str| {
+            wants_colours(move |asked| (asked == name).then(|| value.into()))
+        };
+        assert!(with("NO_COLOR", "") && with("TERM", "xterm"));
+        assert!(!with("NO_COLOR", "1") && !with("TERM", "dumb"));
+    }
 }

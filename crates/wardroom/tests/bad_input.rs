@@ -11,7 +11,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{Said, Stage, WARDROOM};
@@ -22,6 +22,7 @@ const CANNOT_CONTAIN: i32 = 203;
 const LEDGER: i32 = 210;
 const ALREADY_RUNNING: i32 = 211;
 const NO_SUCH_AGENT: i32 = 212;
+const INTERNAL: i32 = 214;
 
 /// Becomes an unprivileged user in a user namespace that one made as its root.
 const UNPRIVILEGED: &str = "unshare --user --map-user=4242 --map-group=4242";
@@ -63,11 +64,111 @@ fn an_agent_without_a_policy_is_told_how_to_get_one() {
 }
 
 #[test]
+fn what_never_ran_has_no_record_and_is_not_running() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    // As a start that failed leaves it.
+    fs::create_dir_all(stage.base().join("state/scout/ledger")).unwrap();
+    let to = stage.base().join("copy");
+    let export = ["ledger", "export", "scout", "--to", to.to_str().unwrap()];
+    let on_record: [&[&str]; 5] = [
+        &["log", "scout"],
+        &["ledger", "verify", "scout"],
+        &["ledger", "key", "scout"],
+        &export,
+        &["allow", "scout"],
+    ];
+    for asked in on_record {
+        expect(&stage.call(asked), NO_SUCH_AGENT, &["scout has no record yet: it never ran"]);
+    }
+    for asked in [["exec", "scout", "--", "true"].as_slice(), &["stop", "scout"]] {
+        expect(&stage.call(asked), NO_SUCH_AGENT, &["scout is not running; `wardroom run scout`"]);
+    }
+    expect(&stage.call(&["stop", "nobody"]), NO_SUCH_AGENT, &["there is no agent nobody"]);
+}
+
+#[test]
+fn ps_lists_in_columns_and_says_where_nothing_is() {
+    let stage = Stage::new();
+    let said = stage.call(&["ps"]);
+    assert!(said.code == 0 && said.err.contains("wardroom new NAME"), "{said:?}");
+    stage.agent("scout", "");
+    stage.agent("a-much-longer-name", "");
+    let said = stage.call(&["ps"]);
+    let columns: Vec<_> = said.out.lines().map(|line| line.find("stopped")).collect();
+    assert!(columns.len() == 2 && columns[0] == columns[1], "{said:?}");
+}
+
+#[test]
+fn check_finds_a_policy_under_another_s_name_as_run_does_and_leaves_drafts_alone() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    fs::rename(stage.policy_file("scout"), stage.policy_file("other")).unwrap();
+    for asked in [["check", "other"].as_slice(), &["check"], &["run", "other"]] {
+        expect(&stage.call(asked), POLICY, &["the file must be scout.toml"]);
+    }
+    let draft = stage.base().join("draft.toml");
+    fs::copy(stage.policy_file("other"), &draft).unwrap();
+    assert_eq!(stage.call(&["check", draft.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn a_policy_that_exists_is_never_written_over() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    expect(&stage.call(&["new", "scout"]), POLICY, &["exists already"]);
+    // Nor is one kept that says nothing to run.
+    let mut here = stage.command(&["run", "--here", "--save"]);
+    expect(&Said::from(here.current_dir(stage.workspace()).output().unwrap()), USAGE, &["-- COMMAND"]);
+    assert!(!stage.policy_file("workspace").exists());
+}
+
+#[test]
 fn a_missing_command_is_127_and_one_that_cannot_be_executed_126() {
     let stage = Stage::new();
     stage.agent("scout", "");
     expect(&stage.call(&["run", "scout", "--", "no-such-program"]), 127, &["no-such-program"]);
     expect(&stage.call(&["run", "scout", "--", "/etc/passwd"]), 126, &["/etc/passwd"]);
+}
+
+#[test]
+fn what_belongs_to_here_is_refused_with_an_agent_s_name_rather_than_ignored() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for here in [["--allow", "example.com"].as_slice(), &["--save"]] {
+        let said = stage.call(&[&["run", "scout"], here, &["--", "true"]].concat());
+        assert_eq!(said.code, USAGE, "{said:?}");
+        assert!(said.err.contains(here[0]), "{said:?}");
+    }
+}
+
+#[test]
+fn a_descriptor_that_is_not_there_is_named() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let run = ["run", "scout", "--passphrase-fd", "77", "--", "true"];
+    expect(&stage.call(&run), USAGE, &["descriptor 77 cannot be read"]);
+}
+
+#[test]
+fn completions_that_nobody_reads_end_quietly() {
+    let mut command = Stage::new().command(&["completions", "bash"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_no_success() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    assert_eq!(stage.sh("scout", "true").code, 0);
+    for asked in [["log", "scout", "--json"].as_slice(), &["check", "scout"], &["completions", "zsh"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let said = Said::from(stage.command(asked).stdout(full).stderr(Stdio::piped()).output().unwrap());
+        expect(&said, INTERNAL, &["standard output cannot be written", "No space left on device"]);
+    }
 }
 
 #[test]
@@ -176,6 +277,22 @@ fn a_full_disk_stops_the_start_with_a_clear_message() {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).stdin(policy);
     expect(&Said::from(command.output().unwrap()), LEDGER, &["No space left on device"]);
+}
+
+#[test]
+fn a_full_disk_leaves_no_part_of_a_new_policy() {
+    let stage = Stage::new();
+    let line = format!(
+        "mount -t tmpfs -o size=8k none {0} && mkdir {0}/agents && head -c 8192 /dev/zero > {0}/fill && \
+         {{ {WARDROOM} --base {0} new scout; code=$?; ls {0}/agents; exit $code; }}",
+        stage.base().display()
+    );
+    let mut command = Command::new("unshare");
+    let said = Said::from(
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).output().unwrap(),
+    );
+    expect(&said, POLICY, &["No space left on device"]);
+    assert_eq!(said.out, "");
 }
 
 #[test]

@@ -1,94 +1,21 @@
 //! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
-
 mod common;
 #[path = "common/https.rs"]
 mod https;
+#[path = "common/terminal.rs"]
+mod terminal;
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 
 use common::{Stage, until};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
+use terminal::Terminal;
 
 const HOST: &str = "api.learned.example";
-
-/// A command at a terminal of its own.
-struct Terminal {
-    child: Child,
-    keyboard: File,
-    screen: Arc<Mutex<String>>,
-    reader: JoinHandle<()>,
-    answered: usize,
-}
-
-impl Terminal {
-    fn run(stage: &Stage, arguments: &[&str]) -> Self {
-        Self::prepared(stage, arguments, |_| {})
-    }
-
-    fn prepared(stage: &Stage, arguments: &[&str], prepare: impl FnOnce(&OwnedFd)) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let open = || -> OwnedFd {
-            File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
-        };
-        prepare(&master);
-        let mut command = stage.command(arguments);
-        let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
-        let keyboard = File::from(master);
-        let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
-        let shown = Arc::clone(&screen);
-        let reader = thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = reading.read(&mut bytes) {
-                shown.lock().unwrap().push_str(&String::from_utf8_lossy(bytes.get(..read).unwrap()));
-            }
-        });
-        Self { child, keyboard, screen, reader, answered: 0 }
-    }
-
-    fn shown(&self) -> String {
-        self.screen.lock().unwrap().replace('\r', "")
-    }
-
-    /// Waits until the screen shows a text behind the last answer, and then types.
-    fn answer(&mut self, wanted: &str, answer: &str) {
-        let place =
-            || self.shown().get(self.answered..).and_then(|new| Some(new.find(wanted)? + wanted.len()));
-        until(wanted, || {
-            place().is_some_and(|end| {
-                self.shown().get(self.answered + end..).unwrap().contains("? ") || wanted.contains('?')
-            })
-        });
-        self.answered = self.shown().len();
-        writeln!(self.keyboard, "{answer}").unwrap();
-    }
-
-    /// Types these bytes, and no Enter behind them.
-    fn types(&mut self, bytes: &[u8]) {
-        self.answered = self.shown().len();
-        self.keyboard.write_all(bytes).unwrap();
-    }
-
-    fn end(mut self) -> (i32, String) {
-        let code = self.child.wait().unwrap().code().unwrap_or(-1);
-        // The terminal may still hold what was said last; it ends when nobody has it open any more.
-        self.reader.join().unwrap();
-        let shown = self.screen.lock().unwrap().replace('\r', "");
-        (code, shown)
-    }
-}
 
 #[test]
 fn what_was_refused_is_asked_about_and_written_once_it_is_confirmed() {
@@ -169,11 +96,11 @@ fn however_it_is_typed_an_answer_is_taken_and_an_end_is_waited_for_once() {
     ];
     for (case, prepare, typed, last) in cases {
         fs::write(&file, &before).unwrap();
-        let mut terminal = Terminal::prepared(&stage, &["allow", "scout"], prepare);
+        let mut terminal = Terminal::prepared(stage.command(&["allow", "scout"]), prepare);
         until(case, || terminal.shown().contains("? "));
         for part in typed {
             terminal.types(part);
-            thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
         let (code, screen) = terminal.end();
         assert!(code == 0 && screen.contains(last), "{case}: {code} {screen}");

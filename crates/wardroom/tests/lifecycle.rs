@@ -10,20 +10,12 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Said, Stage};
-
-/// Waits for something to become true, within reason.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never happened");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use common::{Said, Stage, until};
 
 /// A running agent that waits for a file called `go`.
 fn waiting(stage: &Stage, line: &str) -> Child {
@@ -84,7 +76,13 @@ fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
     go(&stage);
     assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 0);
     let log = log(&stage, &[]);
-    for part in ["exec sh -c", "read sensitive /etc/shadow", "unshare (no agent may make namespaces)"] {
+    for part in [
+        "run scout -- sh -c 'echo up > /workspace/up; until",
+        "started: sh -c 'echo up > /workspace/up; until",
+        "exec sh -c 'cat /proc/self/status; cat",
+        "read sensitive /etc/shadow",
+        "unshare (no agent may make namespaces)",
+    ] {
         assert!(log.contains(part), "{part:?} is missing in {log}");
     }
     assert_eq!(stage.call(&["exec", "scout", "--", "true"]).code, 212);
@@ -125,6 +123,56 @@ fn a_stopped_agent_is_asked_first_and_then_ended() {
 }
 
 #[test]
+fn a_ctrl_c_reaches_the_agent_and_none_of_its_helpers() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "echo up > /workspace/up; trap 'exit 6' INT; while :; do sleep 0.02; done";
+    let mut command = stage.command(&["run", "scout", "--", "sh", "-c", line]);
+    // A group of its own, as a shell makes one for what it runs.
+    let agent = command.stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    until("the start", || stage.workspace().join("up").exists() && helper(&agent, "gate").is_some());
+    assert!(
+        Command::new("kill").args(["-INT", "--", &format!("-{}", agent.id())]).status().unwrap().success()
+    );
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (6, ""), "{said:?}");
+    assert_eq!(log(&stage, &["--kind", "supervision"]), "");
+}
+
+#[test]
+fn no_helper_ends_by_a_signal_that_asks_it_to() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = waiting(&stage, WAIT);
+    for role in ["scribe", "gate"] {
+        until(role, || helper(&agent, role).is_some());
+        let pid = helper(&agent, role).unwrap();
+        let blocked =
+            || fs::read_to_string(format!("/proc/{pid}/status")).unwrap().contains("SigBlk:\tfffffff");
+        until("its beginning", blocked);
+        assert!(["-HUP", "-INT", "-QUIT", "-TERM"].iter().all(|signal| kill(pid, signal)));
+    }
+    go(&stage);
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    assert_eq!(log(&stage, &["--kind", "supervision"]), "");
+}
+
+#[test]
+fn a_command_that_cannot_be_started_in_a_running_cell_is_127_or_126() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = waiting(&stage, WAIT);
+    for (program, code) in [("no-such-program", 127), ("/etc/passwd", 126)] {
+        let said = stage.call(&["exec", "scout", "--", program]);
+        assert_eq!(said.code, code, "{said:?}");
+        assert!(said.err.starts_with(&format!("wardroom: {program}: ")), "{said:?}");
+    }
+    go(&stage);
+    assert_eq!(Said::from(agent.wait_with_output().unwrap()).code, 0);
+}
+
+#[test]
 fn a_killed_scribe_is_replaced_and_nothing_is_lost() {
     const FILES: usize = 4000;
     let stage = Stage::new();
@@ -143,6 +191,23 @@ fn a_killed_scribe_is_replaced_and_nothing_is_lost() {
     assert_eq!(created, FILES, "every create is on record exactly once");
     assert!(log(&stage, &["--kind", "supervision"]).contains("scribe"), "the failure is on record");
     assert_eq!(verified(&stage).code, 0, "{:?}", verified(&stage));
+}
+
+#[test]
+fn a_ledger_that_cannot_be_opened_again_ends_the_cell_and_is_said_once() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "while :; do : > /workspace/more; rm /workspace/more; done";
+    let agent = waiting(&stage, line);
+    let ledger = stage.base().join("state/scout/ledger");
+    fs::rename(&ledger, stage.base().join("elsewhere")).unwrap();
+    fs::write(&ledger, "no directory").unwrap();
+    until("the scribe's death", || helper(&agent, "scribe").is_some_and(|pid| kill(pid, "-KILL")));
+    let said = Said::from(agent.wait_with_output().unwrap());
+    assert_eq!(said.code, 213, "{said:?}");
+    let times = |words: &str| said.err.matches(words).count();
+    assert_eq!(times("cannot be started again"), 1, "{}", said.err);
+    assert_eq!(times("could not be frozen"), 0, "{}", said.err);
 }
 
 #[test]

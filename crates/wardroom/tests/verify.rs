@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::Stage;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use common::{Said, Stage, until};
 use serde_json::Value;
 
 /// A permitted service that answers from nowhere, so that the result is the same on every machine.
@@ -39,4 +42,18 @@ fn an_unknown_probe_is_a_usage_error() {
     let said = stage.call(&["verify", "scout", "--only", "X9"]);
     assert_eq!(said.code, 200, "{said:?}");
     assert!(said.err.contains("X9"), "{said:?}");
+}
+
+#[test]
+fn a_ctrl_c_ends_it_and_is_no_result() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let mut command = stage.command(&["verify", "scout", "--only", "C"]);
+    let verify = command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn().unwrap();
+    until("the cell", || stage.call(&["ps"]).out.contains("running"));
+    let group = rustix::process::Pid::from_child(&verify);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    let said = Said::from(verify.wait_with_output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (204, ""), "{said:?}");
+    assert!(said.err.contains("it was broken off"), "{said:?}");
 }

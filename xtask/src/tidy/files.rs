@@ -6,11 +6,8 @@ use crate::tidy::Tracked;
 /// Beyond this a file is named in the report. Six code bases that read well have medians of 135 to 310 lines.
 const LONG: usize = 300;
 
-/// Beyond this a file is a fault, unless it is one of [`LISTS`].
+/// Beyond this a file is a fault.
 const TOO_LONG: usize = 700;
-
-/// Long because they list many things of one kind.
-const LISTS: [&str; 1] = ["crates/wardroom-model/src/event.rs"];
 
 /// Names the long files, and returns those that are too long.
 pub(crate) fn too_long(tracked: &[Tracked]) -> Vec<String> {
@@ -19,7 +16,7 @@ pub(crate) fn too_long(tracked: &[Tracked]) -> Vec<String> {
     for file in tracked.iter().filter(|file| file.is_rust()) {
         let lines = file.text.lines().count();
         lengths.push(lines);
-        if lines > TOO_LONG && !LISTS.contains(&file.path.as_str()) {
+        if lines > TOO_LONG {
             faults.push(format!("{}: {lines} lines; split it", file.path));
         } else if lines > LONG {
             say!("long: {} has {lines} lines", file.path);

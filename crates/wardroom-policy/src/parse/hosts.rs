@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use wardroom_model::HostPattern;
 use wardroom_model::name::HostNameError;
+use wardroom_model::{HostName, HostPattern};
 
 use super::table::Table;
 use super::value;
@@ -58,10 +58,15 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
     }
 }
 
-/// Names that a program inside resolves without asking: they mean the cell itself.
+/// Whether a program inside resolves a name without asking: then it means the cell itself.
+pub(crate) fn is_the_cell_itself(name: &HostName) -> bool {
+    name.as_str() == "localhost" || name.as_str().ends_with(".localhost")
+}
+
+/// No rule can be about the cell itself.
 pub(crate) fn not_the_cell_itself(pattern: &At<HostPattern>, report: &mut Report) {
     let (HostPattern::Exact(name) | HostPattern::Below(name)) = &pattern.value;
-    if name.as_str() == "localhost" || name.as_str().ends_with(".localhost") {
+    if is_the_cell_itself(name) {
         let title = format!("`{}` inside a cell is the cell itself", pattern.value);
         let help =
             "give the service a name: `host = \"service.internal\"` with `address = \"127.0.0.1:8080\"`";

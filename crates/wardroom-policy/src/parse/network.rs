@@ -253,7 +253,9 @@ fn check_method(method: &At<String>, report: &mut Report) {
     if !METHODS.contains(&method.value.as_str()) {
         let title = format!("unknown method {:?}", method.value);
         let help = format!("methods are {}", METHODS.join(", "));
-        report.push(Diagnostic::new(title, method.span.clone(), "in capitals").help(help));
+        let known = METHODS.contains(&method.value.to_uppercase().as_str());
+        let label = if known { "in capitals" } else { "could never match" };
+        report.push(Diagnostic::new(title, method.span.clone(), label).help(help));
     }
 }
 

@@ -64,6 +64,14 @@ fn a_policy_is_explained_in_sentences() {
 }
 
 #[test]
+fn a_shared_directory_is_explained_with_its_place_inside() {
+    let text =
+        "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n[files]\nread_only = [\"~/a/reference\"]\n";
+    let said = explain(&parse(text)).join("\n");
+    assert!(said.contains("It only reads ~/a/reference, seen as /reference (scout.toml:"), "{said}");
+}
+
+#[test]
 fn why_answers_for_hosts_addresses_and_paths() {
     let text = format!(
         "{}\n[[network.allow]]\nhost = \"git.net\"\nports = [22]\nprotocol = \"tcp\"\napps = [\"/usr/bin/ssh\"]\n\
@@ -77,6 +85,7 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ("evil.example", "refused", "no rule permits it. To permit it: wardroom allow scout evil.example"),
         ("evil.example:8443", "refused", "To permit it: wardroom allow scout evil.example --port 8443"),
         ("bad.net", "refused", "a rule denies it. Denial wins"),
+        ("localhost:8080", "refused", "Inside a cell it is the cell itself"),
         ("git.net:22", "allowed", "permitted to /usr/bin/ssh, and refused to every other program"),
         ("192.0.2.7:9000", "allowed", "The literal address 192.0.2.7:9000 is permitted"),
         ("192.0.2.7", "allowed", "Every other port of this address is refused"),

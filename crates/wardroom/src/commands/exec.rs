@@ -1,6 +1,7 @@
 //! `exec`, `ps` and `stop`: what an operator asks of a running agent's keeper.
 
-use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::ffi::OsString;
+use std::io::{ErrorKind, IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,10 +10,12 @@ use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 
 use super::agent_name;
+use super::log::local_time;
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper::protocol::{Answer, Line, Request};
 use crate::keeper::{known_agents, terminal};
+use crate::layout::cut;
 use crate::places::Places;
 use crate::screen;
 
@@ -25,6 +28,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
         command: asked.command.iter().map(|word| word.as_bytes().to_vec().into()).collect(),
         terminal: on_terminal,
         term: std::env::var("TERM").ok(),
+        size: terminal::size().map(|size| (size.ws_row, size.ws_col)),
     };
     let (stdin, stdout, stderr) = (stdin(), stdout(), stderr());
     let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -39,6 +43,7 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
                 drop(relay);
                 return Ok(u8::try_from(status).unwrap_or(u8::MAX));
             }
+            Some((Answer::NotStarted { why }, _)) => say_not_started(asked.command.first(), &why),
             Some((Answer::Refused { why }, _)) => return Err(Failure::new(Exit::CannotContain, why)),
             Some((Answer::Running { .. } | Answer::Recorded, _)) => {}
             None => {
@@ -48,9 +53,21 @@ pub(super) fn exec(places: &Places, asked: &cli::Exec) -> Done {
     }
 }
 
+fn say_not_started(program: Option<&OsString>, why: &str) {
+    let program = program.map(|word| word.to_string_lossy()).unwrap_or_default();
+    screen::talk(&format!("wardroom: {program}: {why}"));
+}
+
 /// Lists the agents, and what runs.
 pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
-    for file in known_agents(places) {
+    let files = known_agents(places);
+    if files.is_empty() {
+        screen::talk(&format!(
+            "no policies in {}; make one with `wardroom new NAME`",
+            places.agents().display()
+        ));
+    }
+    for file in files {
         let Some(name) =
             file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| AgentName::parse(stem).ok())
         else {
@@ -59,9 +76,10 @@ pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
         };
         let running = status(places, &name);
         let shown = match (&running, asked.json) {
-            (Some((keeper, since, command)), false) => format!("{name:<20} running  keeper {keeper}, since {since}: {command}"),
-            (None, false) => format!("{name:<20} stopped"),
+            (Some(running), false) => line(&name, running),
+            (None, false) => format!("{:NAME$} stopped", name.as_str()),
             (Some((keeper, since, command)), true) => {
+                let since = utc(*since);
                 json!({"agent": name.as_str(), "running": true, "keeper": keeper, "since": since, "command": command}).to_string()
             }
             (None, true) => json!({"agent": name.as_str(), "running": false}).to_string(),
@@ -73,18 +91,34 @@ pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
     Ok(0)
 }
 
-/// What a running agent's keeper says of itself; none when it does not run.
-fn status(places: &Places, name: &AgentName) -> Option<(u32, String, String)> {
+/// Columns of a name, as long as it may be.
+const NAME: usize = AgentName::MAX;
+
+/// One line, for a person no longer than the terminal is wide.
+fn line(name: &AgentName, (keeper, since, command): &(u32, u64, String)) -> String {
+    let room = if screen::is_for_people() { screen::width() } else { usize::MAX };
+    let since = local_time(*since);
+    cut(&format!("{:NAME$} running  since {since}, keeper {keeper}: {command}", name.as_str()), room)
+}
+
+fn utc(since: u64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(since)).map(|time| time.to_string()).unwrap_or_default()
+}
+
+/// What a running agent's keeper says of itself (its process id, since when, the command); none when it does not run.
+fn status(places: &Places, name: &AgentName) -> Option<(u32, u64, String)> {
     let line = Line::call(&places.agent(name).control).ok()?;
     line.say(&Request::Status, &[]).ok()?;
     match line.hear::<Answer>().ok()?? {
-        (Answer::Running { keeper, since, command }, _) => {
-            let since = jiff::Timestamp::from_nanosecond(i128::from(since))
-                .map(|t| t.to_string())
-                .unwrap_or_default();
-            Some((keeper, since, command))
-        }
-        (Answer::Terminal | Answer::Ended { .. } | Answer::Recorded | Answer::Refused { .. }, _) => None,
+        (Answer::Running { keeper, since, command }, _) => Some((keeper, since, command)),
+        (
+            Answer::Terminal
+            | Answer::Ended { .. }
+            | Answer::Recorded
+            | Answer::NotStarted { .. }
+            | Answer::Refused { .. },
+            _,
+        ) => None,
     }
 }
 
@@ -97,11 +131,16 @@ pub(super) fn stop(places: &Places, asked: &cli::Named) -> Done {
     Ok(0)
 }
 
+/// Calls a running agent's keeper. Without one there is no socket, or one that nobody listens to any more.
 fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
-    Line::call(&places.agent(name).control).map_err(|error| {
-        Failure::new(
-            Exit::NoSuchAgent,
-            format!("{name} is not running ({error}); start it with `wardroom run {name}`"),
-        )
+    let agent = places.agent(name);
+    Line::call(&agent.control).map_err(|error| {
+        let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
+        let why = match (absent, agent.policy.exists()) {
+            (true, true) => format!("{name} is not running; `wardroom run {name}` starts it"),
+            (true, false) => format!("there is no agent {name}; `wardroom ps` lists them"),
+            (false, _) => format!("{} cannot be called: {error}", agent.control.display()),
+        };
+        Failure::new(Exit::NoSuchAgent, why)
     })
 }

@@ -23,9 +23,11 @@ pub(super) fn ledger(places: &Places, asked: &Ledger) -> Done {
     match asked {
         Ledger::Verify(asked) => say_finding(places, asked),
         Ledger::Export { name, to } => {
-            let agent = places.agent(&agent_name(name)?);
-            let verifier = ledger_key::verifier(places, &agent.ledger).or_exit(Exit::NoSuchAgent)?;
-            let checkpoint = export(&agent.ledger, &verifier, to).or_exit(Exit::Ledger)?;
+            let name = agent_name(name)?;
+            let agent = places.agent(&name);
+            let ledger = ledger_key::ledger(&agent, &name)?;
+            let verifier = ledger_key::verifier(places, ledger).or_exit(Exit::NoSuchAgent)?;
+            let checkpoint = export(ledger, &verifier, to).or_exit(Exit::Ledger)?;
             screen::data(&format!(
                 "{} records of {} in {}",
                 checkpoint.size,
@@ -39,10 +41,10 @@ pub(super) fn ledger(places: &Places, asked: &Ledger) -> Done {
             Ok(0)
         }
         Ledger::Key { name } => {
-            let agent = places.agent(&agent_name(name)?);
-            screen::data(
-                &ledger_key::verifier(places, &agent.ledger).or_exit(Exit::NoSuchAgent)?.to_string(),
-            );
+            let name = agent_name(name)?;
+            let agent = places.agent(&name);
+            let ledger = ledger_key::ledger(&agent, &name)?;
+            screen::data(&ledger_key::verifier(places, ledger).or_exit(Exit::NoSuchAgent)?.to_string());
             Ok(0)
         }
     }
@@ -84,10 +86,15 @@ fn say_finding(places: &Places, asked: &LedgerVerify) -> Done {
 
 /// A ledger by its agent's name, or by its directory.
 fn directory(places: &Places, subject: &str) -> Result<PathBuf, Failure> {
-    match AgentName::parse(subject).map(|name| places.agent(&name).ledger) {
-        Ok(ledger) if ledger.exists() => Ok(ledger),
-        Ok(_) | Err(_) if Path::new(subject).is_dir() => Ok(PathBuf::from(subject)),
-        Ok(_) | Err(_) => Err(Failure::new(
+    let named = AgentName::parse(subject).map(|name| {
+        let agent = places.agent(&name);
+        ledger_key::ledger(&agent, &name).map(Path::to_owned)
+    });
+    match named {
+        Ok(Ok(ledger)) => Ok(ledger),
+        Ok(Err(_)) | Err(_) if Path::new(subject).is_dir() => Ok(PathBuf::from(subject)),
+        Ok(Err(failure)) => Err(failure),
+        Err(_no_name) => Err(Failure::new(
             Exit::NoSuchAgent,
             format!("{subject} is neither an agent with a ledger nor a directory"),
         )),

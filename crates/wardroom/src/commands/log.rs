@@ -15,7 +15,7 @@ use super::agent_name;
 use crate::cli;
 use crate::clock;
 use crate::failure::{Done, Failure, OrExit};
-use crate::ledger_key::origin;
+use crate::ledger_key::{self, origin};
 use crate::places::Places;
 use crate::screen;
 
@@ -26,11 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) fn log(places: &Places, asked: &cli::Log) -> Done {
     let name = agent_name(&asked.name)?;
     let agent = places.agent(&name);
-    if !agent.ledger.exists() {
-        return Err(Failure::new(Exit::NoSuchAgent, format!("{name} has no record yet: it never ran")));
-    }
-    let show = Show { json: asked.json, coloured: screen::is_for_people(), origin: origin(&agent, &name) };
-    let mut found = records(&agent.ledger, query(asked)?).or_exit(Exit::Ledger)?;
+    let ledger = ledger_key::ledger(&agent, &name)?;
+    let show = Show { json: asked.json, coloured: screen::data_has_colours(), origin: origin(&agent, &name) };
+    let mut found = records(ledger, query(asked)?).or_exit(Exit::Ledger)?;
     loop {
         for record in found.by_ref() {
             if !show.show(&record.or_exit(Exit::Ledger)?) {

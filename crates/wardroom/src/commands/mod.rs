@@ -12,16 +12,15 @@ pub(crate) mod run;
 pub(crate) mod secret_input;
 mod setup;
 
-use std::io;
-
 use clap::CommandFactory;
+use clap_complete::Shell;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{demo, verify};
+use crate::{demo, screen, verify};
 
 /// Does what was asked.
 pub(crate) fn perform(cli: Cli) -> Done {
@@ -31,10 +30,7 @@ pub(crate) fn perform(cli: Cli) -> Done {
         Command::Credential(asked) => credential::credential(&places()?, &asked),
         Command::Prices { built_in: true, .. } => prices::built_in(),
         Command::Prices { built_in: false, json } => prices::prices(&places()?, json),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut io::stdout());
-            Ok(0)
-        }
+        Command::Completions { shell } => Ok(completions(shell)),
         Command::Demo(asked) => demo::show(&asked),
         Command::New(asked) => policy::new(&places()?, &asked),
         Command::Check(asked) => policy::check(&places()?, &asked),
@@ -49,6 +45,14 @@ pub(crate) fn perform(cli: Cli) -> Done {
         Command::Verify(asked) => verify::verify(&places()?, &asked),
         Command::Ledger(asked) => ledger::ledger(&places()?, &asked),
     }
+}
+
+/// The script is made in memory: its maker panics where it cannot write.
+fn completions(shell: Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "wardroom", &mut script);
+    screen::data(String::from_utf8_lossy(&script).trim_end());
+    0
 }
 
 /// An agent's name as typed.

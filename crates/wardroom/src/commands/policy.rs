@@ -1,6 +1,6 @@
 //! `new`, `check`, `why` and `allow`: the policy file, from its first line to its last edit.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use wardroom_policy::templates::{TEMPLATES, template_at};
 
 use super::{agent_name, edited, learn};
 use crate::cli;
-use crate::failure::{Done, Failure, OrExit};
+use crate::failure::{Done, Failure, OrExit, let_go};
 use crate::keeper::{known_agents, policy_file};
+use crate::layout::wrap;
 use crate::places::Places;
 use crate::screen;
 
@@ -40,7 +41,7 @@ impl Source {
         match Policy::parse(&shown, &text) {
             Ok(policy) => Ok(Self { file, text, policy }),
             Err(errors) => {
-                let rendered = errors.render(screen::talks_to_people());
+                let rendered = errors.render(screen::talk_has_colours());
                 Err(Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end())))
             }
         }
@@ -52,9 +53,14 @@ impl Source {
     }
 }
 
-/// Reads and parses a policy file.
+/// Reads and parses a policy file of any name.
+fn draft(file: &Path) -> Result<Source, Failure> {
+    Source::parse(Some(file.to_owned()), policy_file::read(file)?)
+}
+
+/// Reads and parses an agent's policy file.
 pub(crate) fn load(file: &Path) -> Result<Source, Failure> {
-    let source = Source::parse(Some(file.to_owned()), policy_file::read(file)?)?;
+    let source = draft(file)?;
     let named = source.policy.name().as_str();
     if file.file_stem().is_some_and(|stem| stem != named) {
         let why = format!(
@@ -72,9 +78,17 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
         let directory = file.parent().context("a policy file lies in a directory")?;
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         let mut made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(file)?;
-        made.write_all(text.as_bytes())?;
-        Ok(())
+        let written = made.write_all(text.as_bytes());
+        if written.is_err() {
+            // Half a policy is none, and would stand in the way of the next one. The error that matters is returned.
+            let_go(fs::remove_file(file));
+        }
+        Ok(written?)
     };
+    if file.exists() {
+        let why = format!("{} exists already; edit it, or choose another name", file.display());
+        return Err(Failure::new(Exit::Policy, why));
+    }
     write().with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)
 }
 
@@ -110,7 +124,8 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
     }
     let mut code = 0;
     for file in files {
-        let checked = policy_file::read(&file).and_then(|text| Source::parse(Some(file.clone()), text));
+        // Only among the agents' own files does a name say whose policy it is.
+        let checked = if file.parent() == Some(places.agents()) { load(&file) } else { draft(&file) };
         match checked {
             Ok(source) => say_meaning(&source),
             Err(failure) => code = failure.tell(),
@@ -122,10 +137,18 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
 fn say_meaning(source: &Source) {
     screen::data(&format!("{}:", source.shown()));
     for sentence in wardroom_policy::explain(&source.policy) {
-        screen::data(&format!("  {sentence}"));
+        say_sentence(&sentence);
     }
     for missing in source.policy.unsupported() {
-        screen::data(&format!("  not yet supported, so `run` will refuse: {missing}"));
+        say_sentence(&format!("not yet supported, so `run` will refuse: {missing}"));
+    }
+}
+
+/// One line for a program; for a person, as many as the terminal takes, the first of them further left.
+fn say_sentence(sentence: &str) {
+    let room = if screen::is_for_people() { screen::width().saturating_sub(4) } else { usize::MAX };
+    for (index, line) in wrap(sentence, room).iter().enumerate() {
+        screen::data(&format!("{}{line}", if index == 0 { "  " } else { "    " }));
     }
 }
 

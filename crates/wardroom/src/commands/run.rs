@@ -50,7 +50,10 @@ fn with(places: &Places, source: policy::Source, command: &[OsString], descripto
 /// Who is asked, where the credential store needs it.
 fn passphrase(descriptor: Option<i32>) -> Result<Passphrase, Failure> {
     match descriptor {
-        Some(number) => Ok(Passphrase::From(inherited(number).or_exit(Exit::Usage)?)),
+        Some(number) => {
+            let given = inherited(number).with_context(|| format!("descriptor {number} cannot be read"));
+            given.map(Passphrase::From).or_exit(Exit::Usage)
+        }
         None if stdin().is_terminal() => Ok(Passphrase::Terminal),
         None => Ok(Passphrase::Never),
     }
@@ -68,6 +71,9 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
             file.display()
         );
         return Err(Failure::new(Exit::Usage, why));
+    }
+    if asked.command.is_empty() {
+        return Err(Failure::new(Exit::Usage, "--here needs a command: `wardroom run --here -- COMMAND`"));
     }
     let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let text = here_policy(&name, &workspace, &asked.allow, &command).or_exit(Exit::Policy)?;
@@ -89,14 +95,13 @@ fn named_after(directory: &Path) -> Result<AgentName, Failure> {
     let fitting: String =
         base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
     let trimmed = fitting.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
-    AgentName::parse(trimmed)
-        .with_context(|| {
-            format!(
-                "{} gives no name for an agent; make a policy with `wardroom new NAME`",
-                directory.display()
-            )
-        })
-        .or_exit(Exit::Usage)
+    AgentName::parse(trimmed).map_err(|_unfit| {
+        let why = format!(
+            "an agent cannot be named after {}, whose name has no letter to begin with; make a policy with `wardroom new NAME`",
+            directory.display()
+        );
+        Failure::new(Exit::Usage, why)
+    })
 }
 
 fn words(command: &[OsString]) -> Vec<Vec<u8>> {
@@ -106,12 +111,27 @@ fn words(command: &[OsString]) -> Vec<Vec<u8>> {
 /// How the operator called us, for the record.
 pub(crate) fn command_line() -> Vec<u8> {
     let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.as_bytes().to_vec()).collect();
-    [b"wardroom".to_vec(), words.join(&b' ')].join(&b' ')
+    [b"wardroom".to_vec(), typed(&words)].join(&b' ')
+}
+
+/// A command's words in one line, so that one sees where each of them ends: as `log` shows those of a program.
+pub(crate) fn typed(words: &[Vec<u8>]) -> Vec<u8> {
+    let quoted = words.iter().map(|word| match word.is_empty() || word.contains(&b' ') {
+        true => [b"'", word.as_slice(), b"'"].concat(),
+        false => word.clone(),
+    });
+    quoted.collect::<Vec<_>>().join(&b' ')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_shows_where_its_words_end() {
+        let words = ["sh", "-c", "id; pwd", ""].map(|word| word.as_bytes().to_vec());
+        assert_eq!(typed(&words), b"sh -c 'id; pwd' ''");
+    }
 
     #[test]
     fn an_agent_is_named_after_its_directory() {

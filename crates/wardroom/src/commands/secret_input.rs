@@ -4,8 +4,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write, stdin};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::Signal;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use wardroom_broker::{CustodyError, without_line_end};
 use wardroom_kernel::process::inherited;
@@ -14,6 +18,7 @@ use wardroom_model::exit::Exit;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, OrExit, let_go};
+use crate::signals;
 
 /// The longest: what the store takes.
 const LONGEST: usize = 64 * 1024;
@@ -82,8 +87,16 @@ fn read(from: &mut impl Read) -> io::Result<Secret> {
 /// Reads one line from the terminal, which does not show it.
 fn typed(prompt: &str) -> io::Result<Secret> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    let interrupts = signals::heard()?;
     let quiet = Quiet::begin(terminal)?;
     (&quiet.terminal).write_all(prompt.as_bytes())?;
+    if let Some(signal) = interrupted(&quiet.terminal, &interrupts)? {
+        // Not every shell has its terminal show again what is typed.
+        drop(quiet);
+        signals::die_by(signal)?;
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    signals::deadly()?;
     let mut line = Zeroizing::new(vec![0; LONGEST]);
     // A terminal in canonical mode gives one line at once, of at most 4,095 bytes (termios(3)).
     let length = (&quiet.terminal).read(&mut line)?;
@@ -92,6 +105,21 @@ fn typed(prompt: &str) -> io::Result<Secret> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(without_line_end(&Secret::new(line.get(..length).unwrap_or_default().to_vec())))
+}
+
+/// Waits until something was typed, or the operator wants no more of it.
+fn interrupted(terminal: &File, interrupts: &[(Signal, UnixStream)]) -> io::Result<Option<Signal>> {
+    loop {
+        let descriptors = interrupts.iter().map(|(_, heard)| heard.as_fd()).chain([terminal.as_fd()]);
+        let mut set: Vec<_> = descriptors.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        match poll(&mut set, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = interrupts.iter().zip(&set).filter(|(_, entry)| !entry.revents().is_empty());
+        return Ok(ready.next().map(|((signal, _), _)| *signal));
+    }
 }
 
 /// A terminal that shows nothing of what is typed, until this is dropped.

@@ -7,7 +7,7 @@ use wardroom_model::exit::Exit;
 
 use super::secret_input::{self, Input};
 use crate::cli;
-use crate::failure::{Done, Failure, OrExit};
+use crate::failure::{Done, Failure};
 use crate::keeper;
 use crate::places::Places;
 use crate::screen;
@@ -27,13 +27,17 @@ pub(super) fn setup(places: &Places, asked: &cli::Setup) -> Done {
     }
     keeper::prepare_host(places)?;
     let (old, new) = (Input::of(asked.old_passphrase_fd)?, Input::of(asked.passphrase_fd)?);
+    let mut mistyped = false;
     let made = keep
         .establish(
             wanted.unwrap_or(Custody::Keyring),
             &mut || old.passphrase("Passphrase of the credential store: "),
-            &mut || twice(&new),
+            &mut || twice(&new, &mut mistyped),
         )
-        .or_exit(Exit::Credentials)?;
+        .map_err(|error| match mistyped {
+            true => Failure::new(Exit::Credentials, "the two passphrases differ; nothing was changed"),
+            false => Failure::new(Exit::Credentials, error),
+        })?;
     say(if before.is_some() { "changed" } else { "made" }, &made);
     if before.is_none() {
         screen::talk(
@@ -54,13 +58,14 @@ fn wanted(custody: &cli::Custody) -> Option<Custody> {
 }
 
 /// A new passphrase is typed twice: one that was mistyped would open nothing again.
-fn twice(input: &Input) -> Result<Secret, CustodyError> {
+fn twice(input: &Input, mistyped: &mut bool) -> Result<Secret, CustodyError> {
     let first = input.passphrase("New passphrase for the credential store: ")?;
     if let Input::Given(_) = input {
         return Ok(first);
     }
     let second = secret_input::passphrase("Once more: ")?;
-    if first.eq_ct(second.expose()) { Ok(first) } else { Err(CustodyError::WrongPassphrase) }
+    *mistyped = !first.eq_ct(second.expose());
+    if *mistyped { Err(CustodyError::WrongPassphrase) } else { Ok(first) }
 }
 
 fn say(what: &str, setup: &Setup) {

@@ -18,7 +18,7 @@ use crate::commands::policy;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper;
 use crate::places::Places;
-use crate::screen;
+use crate::{screen, signals};
 use service::Service;
 
 /// The sample agent's name.
@@ -26,7 +26,18 @@ const NAME: &str = "sample";
 
 /// Shows it. Succeeds only if the agent ran, was refused what it had to be refused, and the ledger verifies.
 pub(crate) fn show(asked: &cli::Demo) -> Done {
+    // The cell's keeper gets a Ctrl-C as well, and ends; then the stage is taken down.
+    let interrupts = signals::heard().or_exit(Exit::Internal)?;
     let stage = Stage::set().or_exit(Exit::Internal)?;
+    let done = play(&stage);
+    stage.leave(asked.keep);
+    if let Some(signal) = signals::first(&interrupts) {
+        signals::die_by(signal).or_exit(Exit::Internal)?;
+    }
+    done
+}
+
+fn play(stage: &Stage) -> Done {
     let service = service::start().or_exit(Exit::Internal)?;
     stage.furnish(&service).or_exit(Exit::Internal)?;
     let places = Places::find(Some(stage.path()))?;
@@ -38,9 +49,7 @@ pub(crate) fn show(asked: &cli::Demo) -> Done {
     if !status.success() {
         return Err(Failure::new(Exit::Internal, format!("the sample agent failed at its work ({status})")));
     }
-    let code = summary::tell(&places, &name)?;
-    stage.leave(asked.keep);
-    Ok(code)
+    summary::tell(&places, &name)
 }
 
 /// The directory in which the demonstration takes place.

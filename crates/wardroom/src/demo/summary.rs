@@ -151,6 +151,6 @@ fn shown(line: &Line) -> String {
 }
 
 fn painted(text: &str, style: Style) -> String {
-    let style = if screen::is_for_people() { style } else { Style::new() };
+    let style = if screen::data_has_colours() { style } else { Style::new() };
     format!("{style}{text}{style:#}")
 }

@@ -20,9 +20,14 @@ pub(crate) fn record_operator(places: &Places, name: &AgentName, action: &str) -
         return match keeper.hear::<Answer>().or_exit(Exit::Supervision)? {
             Some((Answer::Recorded, _)) => Ok(()),
             Some((Answer::Refused { why }, _)) => Err(Failure::new(Exit::Ledger, why)),
-            Some((Answer::Running { .. } | Answer::Terminal | Answer::Ended { .. }, _)) | None => Err(
-                Failure::new(Exit::Supervision, format!("{name} ended before this was on record; try again")),
-            ),
+            Some((
+                Answer::Running { .. } | Answer::Terminal | Answer::Ended { .. } | Answer::NotStarted { .. },
+                _,
+            ))
+            | None => {
+                let why = format!("{name} ended before this was on record; try again");
+                Err(Failure::new(Exit::Supervision, why))
+            }
         };
     }
     let uid = rustix::process::getuid().as_raw();

@@ -291,18 +291,14 @@ impl Broker {
     /// Ends what runs. The gate notices by the end of its channel.
     fn bury(&mut self) -> String {
         let Some(Running { mut broker, programs }) = self.running.take() else { return String::new() };
-        if let Some(mut programs) = programs {
-            programs.bury();
-        }
+        programs.map(put_away);
         broker.bury()
     }
 
     /// Has what runs give back what it had, beside its successor. The gate hears the successor alone, once there is one.
     fn dismiss(&mut self) {
         let Some(Running { broker, programs }) = self.running.take() else { return };
-        if let Some(mut programs) = programs {
-            programs.bury();
-        }
+        programs.map(put_away);
         broker.dismiss();
         self.leaving.push(broker);
     }
@@ -461,6 +457,12 @@ fn heard(answer: Answer) -> Option<Event> {
             }))
         }
     }
+}
+
+/// Ends the process for programs, which serves one broker alone. One that is gone needs no killing.
+fn put_away(mut programs: Helper) {
+    let_go(programs.kill());
+    programs.bury();
 }
 
 fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {

@@ -8,8 +8,9 @@ use wardroom_model::event::{Session, SessionEnd};
 use wardroom_model::exit::Exit;
 
 use super::canary::CanaryThread;
+use super::scribe::Scribe;
 use super::start::{self, Crew};
-use super::supervise::{Outcome, Run};
+use super::supervise::Run;
 use crate::failure::{Done, Failure, OrExit};
 
 impl Run<'_> {
@@ -24,17 +25,19 @@ impl Run<'_> {
     fn await_end(&mut self, of: impl Fn(&Crew) -> Option<BorrowedFd<'_>>) -> anyhow::Result<()> {
         loop {
             let Some(ended) = of(&self.crew) else { return Ok(()) };
-            let sources = [ended, self.crew.scribe.control()];
-            let mut set = sources.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            // One that is given up would be heard of for ever.
+            let scribe = Some(&self.crew.scribe).filter(|scribe| !scribe.is_given_up()).map(Scribe::control);
+            let entry = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut set: Vec<_> = [ended].into_iter().chain(scribe).map(entry).collect();
             match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            let [ended, scribe] = set.map(|entry| !entry.revents().is_empty());
-            if scribe {
+            let ready: Vec<bool> = set.iter().map(|entry| !entry.revents().is_empty()).collect();
+            if ready.get(1) == Some(&true) {
                 self.hear_scribe();
             }
-            if ended {
+            if ready.first() == Some(&true) {
                 self.record_notes();
                 return Ok(());
             }
@@ -44,7 +47,7 @@ impl Run<'_> {
     }
 
     /// Ends cell, guard, gate and scribe, in this order, and says how it went.
-    pub(super) fn end(mut self, outcome: Outcome) -> Done {
+    pub(super) fn end(mut self) -> Done {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
         // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.
         self.crew.gate.dismiss();
@@ -55,6 +58,9 @@ impl Run<'_> {
             self.crew.gate.begin().or_exit(Exit::Supervision)?;
         }
         self.await_watchers().or_exit(Exit::Internal)?;
+        let Some(outcome) = self.outcome else {
+            return Err(Failure::new(Exit::Internal, "the cell was ended before its command was"));
+        };
         let Crew { cell, mut guard, canaries, gate, broker, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
         let mut problems: Vec<String> = Vec::new();

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Signal, geteuid};
+use rustix::termios::Winsize;
 use wardroom_cell::{Spawn, SpawnId};
 use wardroom_kernel::terminal::Pair;
 use wardroom_model::Event;
@@ -21,6 +22,7 @@ use super::protocol::{Answer, Line, Request};
 use super::start::{self, Crew};
 use super::streams::environment;
 use crate::clock;
+use crate::commands::run::typed;
 use crate::places::AgentPlaces;
 use crate::screen;
 
@@ -52,7 +54,7 @@ impl Operators {
     pub(super) fn listen(agent: &AgentPlaces, plan: &CellPlan) -> anyhow::Result<Self> {
         let at = &agent.control;
         let listener = Line::answer_at(at).with_context(|| format!("cannot listen at {}", at.display()))?;
-        let command = Captured::path(&plan.command.join(&b' ')).to_string();
+        let command = Captured::path(&typed(&plan.command)).to_string();
         let since = u64::try_from(clock::now().as_nanosecond())?;
         Ok(Self { listener, calls: BTreeMap::new(), next: 0, since, command })
     }
@@ -115,9 +117,11 @@ impl Operators {
             Ok(Some((Request::Record { action }, _))) => record(crew, call.uid, action.as_bytes())
                 .and_then(|()| Ok(call.line.say(&Answer::Recorded, &[])?))
                 .or_else(|error| Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?)),
-            Ok(Some((Request::Exec { command, terminal, term }, streams))) => {
+            Ok(Some((Request::Exec { command, terminal, term, size }, streams))) => {
                 let argv = command.into_iter().map(Into::into).collect();
-                let asked = Asked { argv, terminal, term, streams };
+                let size =
+                    size.map(|(ws_row, ws_col)| Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 });
+                let asked = Asked { argv, terminal, term, size, streams };
                 exec(call, asked, crew, plan).or_else(|error| {
                     Ok(call.line.say(&Answer::Refused { why: format!("{error:#}") }, &[])?)
                 })
@@ -149,10 +153,10 @@ impl Operators {
     }
 
     /// A command could not be started: its caller hears why. Its end follows.
-    pub(super) fn refuse(&mut self, id: SpawnId, why: &str) {
+    pub(super) fn not_started(&self, id: SpawnId, why: &str) {
         for call in self.calls.values().filter(|call| call.waits_for == Some(id)) {
             // The command's end is said as well; a caller that is gone shows as such there.
-            if call.line.say(&Answer::Refused { why: why.to_owned() }, &[]).is_err() {}
+            let_go(call.line.say(&Answer::NotStarted { why: why.to_owned() }, &[]));
         }
     }
 
@@ -180,19 +184,20 @@ struct Asked {
     argv: Vec<Vec<u8>>,
     terminal: bool,
     term: Option<String>,
+    size: Option<Winsize>,
     streams: Vec<OwnedFd>,
 }
 
 fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyhow::Result<()> {
-    let Asked { argv, terminal, term, streams } = asked;
-    let shown = [b"exec ".to_vec(), argv.join(&b' ')].concat();
+    let Asked { argv, terminal, term, size, streams } = asked;
+    let shown = [b"exec ".to_vec(), typed(&argv)].concat();
     record(crew, call.uid, &shown)?;
     let (stdio, terminal) = if terminal {
-        let pair = open_terminal(call, crew)?;
+        let pair = open_terminal(call, crew, size)?;
         ([pair.inside.try_clone()?, pair.inside.try_clone()?, pair.inside], true)
     } else {
         let given = streams.try_into().ok().context("stdin, stdout and stderr must come with the request")?;
-        without_terminals(given, call, crew)?
+        without_terminals(given, size, call, crew)?
     };
     let env = environment(
         plan,
@@ -205,12 +210,17 @@ fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyh
 
 /// The streams, with a terminal of the cell's own in place of the operator's: who holds that one could read what the
 /// operator types next, and change how it shows. And whether standard input is one.
-fn without_terminals(given: [OwnedFd; 3], call: &Call, crew: &Crew) -> anyhow::Result<([OwnedFd; 3], bool)> {
+fn without_terminals(
+    given: [OwnedFd; 3],
+    size: Option<Winsize>,
+    call: &Call,
+    crew: &Crew,
+) -> anyhow::Result<([OwnedFd; 3], bool)> {
     let [input, output, error] = given.each_ref().map(|stream| stream.is_terminal());
     if !(input || output || error) {
         return Ok((given, false));
     }
-    let pair = open_terminal(call, crew)?;
+    let pair = open_terminal(call, crew, size)?;
     let [stdin, stdout, stderr] = given;
     let inside =
         |own: OwnedFd, is: bool| if is { pair.inside.try_clone() } else { Ok::<_, std::io::Error>(own) };
@@ -218,8 +228,8 @@ fn without_terminals(given: [OwnedFd; 3], call: &Call, crew: &Crew) -> anyhow::R
 }
 
 /// A terminal of the cell's own, its outer end the caller's.
-fn open_terminal(call: &Call, crew: &Crew) -> anyhow::Result<Pair> {
-    let pair = crew.cell.open_terminal(None)?;
+fn open_terminal(call: &Call, crew: &Crew, size: Option<Winsize>) -> anyhow::Result<Pair> {
+    let pair = crew.cell.open_terminal(size)?;
     call.line.say(&Answer::Terminal, &[pair.outside.as_fd()])?;
     Ok(pair)
 }

@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wardroom_broker::BrokerSetup;
 use wardroom_gate::{GateSetup, Inspection, Resolvers};
 use wardroom_kernel::memory_file;
-use wardroom_kernel::process::inherited;
+use wardroom_kernel::process::{self, inherited};
 use wardroom_model::exit::Exit;
 use wardroom_scribe::{Handoff, Producer, ScribeSetup};
 use zeroize::Zeroizing;
@@ -36,6 +36,12 @@ pub(crate) fn play(role: &cli::Role) -> Done {
 /// One of the keeper's helpers, under the id that comes first, before anything else is done.
 fn help(name: &str, arguments: &[String]) -> anyhow::Result<()> {
     let (id, arguments) = arguments.split_first().context("wrong number of arguments")?;
+    // What ends a helper is its control socket. A service manager that stops a run signals every process of it, and what the
+    // agent does last must still be recorded; nor may a write to a terminal stop one (SIGTTOU). The operator's commands, which
+    // `programs` starts, would inherit it.
+    if name != "programs" {
+        process::set_mask(true).context("blocking signals")?;
+    }
     if name == "broker" {
         // Its memory is to be locked, and only root may raise the limit: in user mode it stays as it is.
         let_go(setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }));

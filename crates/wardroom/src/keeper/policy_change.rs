@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::PolicyChange;
 use wardroom_model::{Event, HostPattern};
+use wardroom_policy::{Agent, Files, Isolation, PathRule};
 
 use super::policy_file::{self, Watch};
 use super::start::{Crew, in_force, record};
@@ -113,10 +114,38 @@ impl PolicyFile {
     }
 }
 
-/// What of a policy is fixed once its cell stands.
+/// What of a policy is fixed once its cell stands, wherever in the file it does.
 fn fixed(source: &Source) -> String {
     let policy = &source.policy;
+    let Agent { command, environment, name: _, role: _, owner: _, hours: _ } = policy.agent();
+    let Isolation { kind, memory, cpus, tasks, limits, root, trace_children } = policy.isolation();
+    let Files { workspace, read_only, read_write, sensitive, audit_reads, canaries } = policy.files();
     // A credential that comes later has no placeholder before the next start.
     let credentials: Vec<_> = policy.credentials().iter().map(|c| (&c.name, &c.env, &c.host)).collect();
-    format!("{:?} {:?} {:?} {credentials:?}", policy.agent(), policy.isolation(), policy.files())
+    let given = [root.as_slice(), workspace.as_slice(), read_only, read_write].map(paths);
+    let limits = (kind, memory, cpus, tasks, limits, trace_children);
+    format!("{:?}", (command, environment, limits, given, sensitive, audit_reads, canaries, credentials))
+}
+
+fn paths(rules: &[PathRule]) -> Vec<&str> {
+    rules.iter().map(|rule| rule.path.as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\ntasks = 9\n[files]\nworkspace = \"/srv/a\"\n";
+
+    #[test]
+    fn what_only_moved_in_the_file_is_no_change_of_the_cell() {
+        let of = |text: String| fixed(&Source::parse(Some("scout.toml".into()), text).unwrap());
+        let before = of(POLICY.to_owned());
+        assert_eq!(of(format!("# a comment\n[[network.allow]]\nhost = \"a.net\"\n{POLICY}")), before);
+        for (old, new) in
+            [("/srv/a", "/srv/b"), ("tasks = 9", "tasks = 8"), ("name =", "command = [\"a\"]\nname =")]
+        {
+            assert_ne!(of(POLICY.replace(old, new)), before, "{new}");
+        }
+    }
 }

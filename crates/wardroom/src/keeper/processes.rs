@@ -20,6 +20,8 @@ const MEMORY: Duration = Duration::from_secs(600);
 /// How long a helper has to end by itself. The scribe's drain of a full ring takes some ten milliseconds; a disk that
 /// hangs is told apart from one that works.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a helper that has closed its socket has to end by itself, so that its own status is what is said and recorded.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 
 /// A child with a control socket.
 #[derive(Debug)]
@@ -58,14 +60,13 @@ impl Helper {
 
     /// Asks the helper to end, and waits for it; kills one that does not.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
         self.dismiss();
-        let Some(child) = &mut self.child else { return Ok(()) };
-        let deadline = Deadline::after(PATIENCE);
-        let pidfd = rustix::process::pidfd_open(
-            rustix::process::Pid::from_child(child),
-            rustix::process::PidfdFlags::empty(),
-        )?;
-        let ended = wait_readable(pidfd.as_fd(), deadline)?;
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let ended = has_ended(&child, PATIENCE)?;
         if !ended {
             child.kill()?;
         }
@@ -86,11 +87,32 @@ impl Helper {
 
     /// Collects a helper whose control socket has closed, and says how it ended.
     pub(super) fn bury(&mut self) -> String {
-        let Some(child) = &mut self.child else { return "before it began".to_owned() };
+        let Some(mut child) = self.child.take() else { return "before it began".to_owned() };
+        // A process's descriptors are closed before its end can be seen.
+        let ended = has_ended(&child, LAST_BREATH).unwrap_or_default();
         // It may also be frozen, or have lost its socket while alive: then it must not go on beside its successor.
-        let_go(child.kill());
+        if !ended {
+            let_go(child.kill());
+        }
         child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
+}
+
+/// A start that failed ends what it had started: whoever starts next must not meet its scribe.
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // The failure that led here is the one to report.
+        let_go(self.end());
+    }
+}
+
+/// Whether a child ends within this time.
+fn has_ended(child: &Child, within: Duration) -> anyhow::Result<bool> {
+    let pidfd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_child(child),
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    wait_readable(pidfd.as_fd(), Deadline::after(within))
 }
 
 /// Remembers restarts, and says when there were too many.
@@ -126,5 +148,41 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, deadline: Deadline) -> anyhow::R
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "these tests start helpers of their own")]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, ExitStatus};
+
+    use rustix::process::{Pid, test_kill_process};
+    use wardroom_kernel::message;
+
+    use super::*;
+
+    /// A helper that plays this shell line, with its control socket as standard input.
+    fn helper(line: &str) -> (Helper, Pid) {
+        let (ours, theirs) = message::pair().unwrap();
+        let child = Command::new("sh").args(["-c", line]).stdin(theirs).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        (Helper::new(child, ours), pid)
+    }
+
+    #[test]
+    fn a_helper_that_nobody_owns_any_more_has_ended() {
+        let (helper, pid) = helper("read until_the_end");
+        test_kill_process(pid).unwrap();
+        drop(helper);
+        test_kill_process(pid).unwrap_err();
+    }
+
+    #[test]
+    fn a_helper_s_own_end_is_what_is_told() {
+        let (mut helper, _) = helper("exec <&-; exit 7");
+        assert!(wait_readable(helper.control(), Deadline::after(PATIENCE)).unwrap());
+        let status = ExitStatus::from_raw(7 << 8);
+        assert_eq!(helper.bury(), status.to_string());
     }
 }

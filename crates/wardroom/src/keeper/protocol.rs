@@ -36,6 +36,9 @@ pub(crate) enum Request {
         /// The operator's `TERM`.
         #[n(2)]
         term: Option<String>,
+        /// How large the operator's terminal is: rows and columns.
+        #[n(3)]
+        size: Option<(u16, u16)>,
     },
     /// Put on record what the operator is about to do.
     #[n(3)]
@@ -75,6 +78,13 @@ pub(crate) enum Answer {
     /// It is on record.
     #[n(4)]
     Recorded,
+    /// The command could not be started; its end follows, with the status that a shell gives it.
+    #[n(5)]
+    NotStarted {
+        /// Why not.
+        #[n(0)]
+        why: String,
+    },
     /// Not done, and why.
     #[n(3)]
     Refused {
@@ -152,7 +162,12 @@ mod tests {
         let listener = Line::answer_at(&path).unwrap();
         let caller = Line::call(&path).unwrap();
         let callee = Line::accepted(rustix::net::accept(&listener).unwrap());
-        let request = Request::Exec { command: vec![b"true".to_vec().into()], terminal: false, term: None };
+        let request = Request::Exec {
+            command: vec![b"true".to_vec().into()],
+            terminal: false,
+            term: None,
+            size: Some((24, 80)),
+        };
         let (a, b) = io::pipe().unwrap();
         caller.say(&request, &[a.as_fd(), b.as_fd()]).unwrap();
         let (heard, descriptors) = callee.hear::<Request>().unwrap().unwrap();

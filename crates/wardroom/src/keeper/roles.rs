@@ -3,6 +3,7 @@
 
 use crate::failure::let_go;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -32,6 +33,9 @@ pub(super) fn start(
     command.arg("__role").arg(role).arg(id).args(arguments);
     command.args(inherited.iter().map(|fd| fd.as_raw_fd().to_string()));
     command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    // A Ctrl-C of the operator's, or a service manager's signal to the whole group, is for the agent: the keeper passes it on,
+    // and whoever records and guards that must outlive it.
+    command.process_group(0);
     let open = inherited.iter().map(|fd| Inherited::open(*fd)).collect::<Result<Vec<_>, _>>()?;
     let child = command.spawn().with_context(|| format!("cannot start the {role}"));
     drop(open);

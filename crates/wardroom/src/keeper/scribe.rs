@@ -34,6 +34,7 @@ pub(super) struct Scribe {
     origin: String,
     retention: String,
     restarts: Restarts,
+    given_up: bool,
 }
 
 /// The rings of the two producers of a session.
@@ -81,7 +82,16 @@ impl Scribe {
         let retention = told(retention);
         let what = [origin.as_str(), &retention];
         let helper = spawn(&ledger, &keys, what, &rings).or_exit(Exit::Ledger)?;
-        Ok(Self { helper, rings, ledger, keys, origin, retention, restarts: Restarts::default() })
+        Ok(Self {
+            helper,
+            rings,
+            ledger,
+            keys,
+            origin,
+            retention,
+            restarts: Restarts::default(),
+            given_up: false,
+        })
     }
 
     /// Waits until the ledger is open.
@@ -155,8 +165,14 @@ impl Scribe {
     }
 
     /// Refuses every further record.
-    pub(super) fn give_up(&self) {
+    pub(super) fn give_up(&mut self) {
+        self.given_up = true;
         self.rings.switches.iter().for_each(RingSwitch::close);
+    }
+
+    /// Whether nothing is to be heard of it any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// Whether the gate may be waiting for the ledger: what it handed over last is not taken yet.

@@ -146,7 +146,7 @@ fn record_start(
     request: &RunRequest,
 ) -> Result<(), Failure> {
     let uid = rustix::process::getuid().as_raw();
-    let command = Captured::cut(&plan.command.join(&b' '), KEPT);
+    let command = Captured::cut(&plan.command.join(&0), KEPT);
     let start = SessionStart { command, policy: digest(&request.source), mechanisms };
     let events = [
         Event::Operator(Operator { uid, action: Captured::cut(&request.action, KEPT) }),

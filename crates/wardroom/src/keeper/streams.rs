@@ -1,11 +1,9 @@
-//! What a command is connected to: its environment, its streams, and the operator's signals.
+//! What a command is connected to: its environment and its streams.
 
 use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 
-use rustix::process::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use rustix::io::Errno;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 
@@ -47,17 +45,11 @@ pub(super) fn streams(crew: &Crew, streams: Streams) -> Result<([OwnedFd; 3], Op
     Ok((stdio, relay, input))
 }
 
-/// The signals that concern the agent, each as a descriptor.
-pub(super) fn signals() -> std::io::Result<Vec<(Signal, UnixStream)>> {
-    let concern =
-        [(SIGINT, Signal::INT), (SIGTERM, Signal::TERM), (SIGHUP, Signal::HUP), (SIGQUIT, Signal::QUIT)];
-    concern
-        .into_iter()
-        .map(|(number, signal)| {
-            let (heard, signalled) = UnixStream::pair()?;
-            heard.set_nonblocking(true)?;
-            signal_hook::low_level::pipe::register(number, signalled)?;
-            Ok((signal, heard))
-        })
-        .collect()
+/// Why a command could not be started. One that is not found is often there outside, in the operator's own home.
+pub(super) fn not_started(errno: Errno, at: &str) -> String {
+    let hint = match errno {
+        Errno::NOENT => "; a program is the whole system's, or is called by its path inside",
+        _ => "",
+    };
+    format!("{errno} ({at}, inside the cell{hint})")
 }

@@ -20,12 +20,12 @@ use super::heartbeat::Heartbeats;
 use super::operator::Operators;
 use super::policy_change::PolicyFile;
 use super::start::Crew;
-use super::streams::{environment, signals, streams};
+use super::streams::{environment, not_started, streams};
 use super::{RunRequest, before};
 use crate::clock::Deadline;
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::AgentPlaces;
-use crate::screen;
+use crate::{screen, signals};
 
 /// How long a command has to end by itself once the operator wants it to, before the cell is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -44,7 +44,8 @@ pub(super) struct Run<'a> {
     signals: Vec<(Signal, UnixStream)>,
     stopping: Option<Deadline>,
     trouble: Option<Deadline>,
-    outcome: Option<Outcome>,
+    /// None while the agent runs.
+    pub(super) outcome: Option<Outcome>,
     /// Records about Wardroom's own processes that the ledger has not taken yet.
     notes: Vec<Event>,
 }
@@ -76,7 +77,7 @@ enum Source {
 pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, request: RunRequest) -> Done {
     let operators = Operators::listen(agent, plan).or_exit(Exit::Internal)?;
     let policy = PolicyFile::watch(&request.source).or_exit(Exit::Internal)?;
-    let signals = signals().or_exit(Exit::Internal)?;
+    let signals = signals::heard().or_exit(Exit::Internal)?;
     let (stdio, relay, on_terminal) = streams(&crew, request.streams)?;
     let spawn = Spawn {
         argv: plan.command.clone(),
@@ -100,14 +101,11 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
         outcome: None,
         notes: Vec::new(),
     };
-    let outcome = loop {
+    while run.outcome.is_none() {
         run.turn()?;
-        if let Some(outcome) = run.outcome.take() {
-            break outcome;
-        }
-    };
+    }
     drop(relay);
-    run.end(outcome)
+    run.end()
 }
 
 impl Run<'_> {
@@ -173,14 +171,13 @@ impl Run<'_> {
     fn hear_cell(&mut self) -> std::io::Result<()> {
         match self.crew.cell.next_event()? {
             CellEvent::SpawnFailed { id, errno, what } => {
-                let why = format!("cannot start the command: {what}: {errno}");
+                let why = not_started(errno, &what);
                 if id == self.main {
                     let name =
-                        String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice))
-                            .into_owned();
-                    screen::talk(&format!("wardroom: {name}: {errno} ({what}, inside the cell)"));
+                        String::from_utf8_lossy(self.plan.command.first().map_or(&[][..], Vec::as_slice));
+                    screen::talk(&format!("wardroom: {name}: {why}"));
                 } else {
-                    self.operators.refuse(id, &why);
+                    self.operators.not_started(id, &why);
                 }
             }
             CellEvent::Exited { id, status } if id == self.main => self.finish(status, None, None),
@@ -292,16 +289,20 @@ impl Run<'_> {
 
     pub(super) fn check_deadlines(&mut self) {
         let over = |deadline: Option<Deadline>| deadline.is_some_and(|deadline| deadline.left().is_none());
-        if over(self.stopping) && self.outcome.is_none() {
-            self.finish(143, Some("the operator ended it".to_owned()), None);
-        }
-        if over(self.crew.gate.due()) {
-            self.begin_gate();
-        }
-        if over(self.crew.gate.starting()) {
-            self.give_up("the gate did not serve in time");
+        // Nobody waits for these once the run ends.
+        if self.outcome.is_none() {
+            if over(self.stopping) {
+                self.finish(143, Some("the operator ended it".to_owned()), None);
+            }
+            if over(self.crew.gate.due()) {
+                self.begin_gate();
+            }
+            if over(self.crew.gate.starting()) {
+                self.give_up("the gate did not serve in time");
+            }
         }
         if over(self.trouble) {
+            self.trouble = None;
             self.crew.scribe.give_up();
             self.give_up(&format!("the ledger could not be written for {} s", PATIENCE.as_secs()));
         }
@@ -328,12 +329,16 @@ impl Run<'_> {
         }
     }
 
-    /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended.
+    /// A protection is gone and cannot be replaced: the cell is frozen at once, and ended. Where it ends already, that is how.
     pub(super) fn give_up(&mut self, why: &str) {
+        let failure = Failure::new(Exit::Supervision, format!("{why}; the cell was ended"));
+        if let Some(ending) = &mut self.outcome {
+            ending.failure.get_or_insert(failure);
+            return;
+        }
         if let Err(error) = self.crew.cell.freeze() {
             screen::talk(&format!("wardroom: the cell could not be frozen and is killed: {error}"));
         }
-        let failure = Failure::new(Exit::Supervision, format!("{why}; the cell was ended"));
         self.finish(137, Some(why.to_owned()), Some(failure));
     }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -51,8 +52,10 @@ impl Outside {
     fn try_start(nonce: &str) -> io::Result<Self> {
         let directory = std::env::temp_dir().join(format!("wardroom-verify-{nonce}"));
         let path = directory.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut process =
-            again(["probe", "fixtures", path])?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut command = again(["probe", "fixtures", path])?;
+        // Out of reach of a Ctrl-C, after which it is left to remove the directory.
+        command.process_group(0);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdout = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;

@@ -63,7 +63,7 @@ fn tell(agent: &str, results: &[Judged], as_json: bool) {
         screen::data(&format!("{:#}", report::json(agent, results)));
         return;
     }
-    let style = Style { width: screen::width(), colour: screen::is_for_people() };
+    let style = Style { width: screen::width(), colour: screen::data_has_colours() };
     for line in report::table(agent, results, style) {
         if !screen::data(&line) {
             break;
@@ -127,6 +127,9 @@ impl<'a> Run<'a> {
         let older = ledger::copy(&self.agent.ledger, &older).is_ok().then_some(older);
         match with_services {
             Ok(source) => {
+                if !governed.is_empty() {
+                    screen::talk(ON_PURPOSE);
+                }
                 attempts.extend(session::attempts(self.places, source, &shared, &fixtures, governed)?);
             }
             // A policy to which no rules can be added. What was not tried will say so.
@@ -195,6 +198,9 @@ fn canaries(source: &Source) -> Vec<PathBuf> {
     let all = source.policy.files().canaries.then(wardroom_policy::canary::all).unwrap_or_default();
     all.into_iter().map(|canary| canary.path).collect()
 }
+
+/// Said before a keeper tells what the probes of the second cell do to it.
+const ON_PURPOSE: &str = "wardroom: some probes now kill a scribe and a gate and replace a policy, of a cell of their own, to see what follows:";
 
 /// Descriptors of a process that every cell permits at most (see the policy crate's plan).
 const DESCRIPTORS: u64 = 16_384;

@@ -6,6 +6,7 @@ use wardroom_model::exit::Exit;
 
 use super::judge::{Finding, Judged};
 use super::probe::Layer;
+use crate::layout::{cut, wrap};
 
 /// How a table is set.
 #[derive(Debug, Clone, Copy)]
@@ -164,33 +165,6 @@ fn clean(text: &str) -> String {
     } else {
         text.to_owned()
     }
-}
-
-/// At most that many characters, the last of them a sign that there was more.
-fn cut(text: &str, room: usize) -> String {
-    if text.chars().count() <= room {
-        return text.to_owned();
-    }
-    let mut kept: String = text.chars().take(room.saturating_sub(1)).collect();
-    kept.push('…');
-    kept
-}
-
-/// Lines of at most that many characters, broken at spaces where there are any.
-fn wrap(text: &str, room: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::commands::run::command_line;
 use crate::failure::{Failure, OrExit};
 use crate::keeper::{self, RunRequest, Streams};
 use crate::places::{AgentPlaces, Places};
+use crate::signals;
 
 /// Where our own program is found inside.
 const INSIDE: &str = "/run/wardroom/probe";
@@ -26,6 +27,9 @@ const INSIDE: &str = "/run/wardroom/probe";
 /// Where a directory of the host's is found inside, as if the policy shared it: not among the places where services keep
 /// their sockets, for there must be none in those.
 pub(super) const SHARED: &str = "/wardroom-verify";
+
+/// How the probes end when the operator wants no more of them: by SIGHUP, SIGINT, SIGQUIT or SIGTERM.
+const BROKEN_OFF: [u8; 4] = [129, 130, 131, 143];
 
 /// Runs these probes in a cell of this policy, one after the other. `shared` is a directory that it sees as well.
 pub(super) fn attempts(
@@ -50,6 +54,11 @@ pub(super) fn attempts(
         action: command_line(),
     };
     let status = keeper::run(places, request)?;
+    // The signals were the cell's while it stood.
+    signals::deadly().or_exit(Exit::Internal)?;
+    if BROKEN_OFF.contains(&status) {
+        return Err(Failure::new(Exit::CouldNotTest, "it was broken off, and nothing is known"));
+    }
     let mut text = String::new();
     read_back.rewind().and_then(|()| read_back.read_to_string(&mut text)).or_exit(Exit::Internal)?;
     let reports = Report::all_in(&text);

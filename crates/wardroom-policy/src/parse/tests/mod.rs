@@ -172,7 +172,8 @@ fn rules_that_can_never_match_are_mistakes() {
         ("[[network.allow]]\nhost = \"a.net\"\nprotocol = \"tcp\"\n", "", "needs `ports`"),
         ("[[network.allow]]\nhost = \"a.net\"\napps = [\"/tmp/x\"]\n", "", "could be any program"),
         ("[[network.allow]]\nhost = \"a.net\"\npaths = [\"/a/../b\"]\n", "", "did you mean \"/b\"?"),
-        ("[[network.allow]]\nhost = \"a.net\"\nmethods = [\"get\"]\n", "", "unknown method"),
+        ("[[network.allow]]\nhost = \"a.net\"\nmethods = [\"get\"]\n", "", "in capitals"),
+        ("[[network.allow]]\nhost = \"a.net\"\nmethods = [\"CONNECT\"]\n", "", "could never match"),
         (
             "[[network.allow]]\nhost = \"a.net\"\npaths = [\"/a;b\"]\n",
             "[[network.allow]]\nhost = \"a.net\"\npaths = [\"/c\"]\n",

@@ -57,9 +57,12 @@ impl Subject {
         let known = source.policy.credentials();
         let Some(credential) = known.iter().find(|one| one.name == which.credential) else {
             let names: Vec<_> = known.iter().map(|one| one.name.as_str()).collect();
-            let there = if names.is_empty() { "it declares none".to_owned() } else { names.join(", ") };
-            let why =
-                format!("{} has no credential {:?}; there are: {there}", source.shown(), which.credential);
+            let there = if names.is_empty() {
+                "it declares none".to_owned()
+            } else {
+                format!("there are: {}", names.join(", "))
+            };
+            let why = format!("{} has no credential {:?}; {there}", source.shown(), which.credential);
             return Err(Failure::new(Exit::Usage, why));
         };
         let target = source.policy.network().reached(&credential.host).cloned();

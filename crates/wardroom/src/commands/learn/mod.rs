@@ -10,12 +10,7 @@ mod seen;
 mod shown;
 mod wanted;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::flag::register_conditional_default;
 use wardroom_ledger::Query;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
@@ -25,7 +20,7 @@ use super::policy::{self, Source};
 use super::{agent_name, run};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{cli, clock, screen};
+use crate::{cli, clock, ledger_key, screen, signals};
 use declined::Declined;
 use wanted::{Item, Wanted};
 
@@ -34,7 +29,8 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
     let name = agent_name(&asked.name)?;
     let begun = u64::try_from(clock::now().as_nanosecond()).unwrap_or_default();
     let code = run::agent(places, &name, &asked.command)?;
-    mortal().context("signals cannot be had back").or_exit(Exit::Usage)?;
+    // While the agent ran, the operator's signals were passed on to it.
+    signals::deadly().context("signals cannot be had back").or_exit(Exit::Usage)?;
     let found = Found::since(places, &name, Some(begun))?;
     if found.items.is_empty() {
         screen::talk("wardroom: nothing was refused that a rule could permit");
@@ -50,14 +46,6 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
         screen::talk(&format!("wardroom: {many} refused; `wardroom allow {name}` asks about {them}"));
     }
     Ok(code)
-}
-
-/// While the agent ran, the operator's signals were passed on to it. From here on they end this process again.
-fn mortal() -> std::io::Result<()> {
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-        register_conditional_default(signal, Arc::new(AtomicBool::new(true)))?;
-    }
-    Ok(())
 }
 
 /// Asks about everything that was refused so far, or lists it.
@@ -99,12 +87,10 @@ impl Found {
     fn since(places: &Places, name: &AgentName, since: Option<u64>) -> Result<Self, Failure> {
         let agent = places.agent(name);
         let source = policy::load(&agent.policy)?;
-        if !agent.ledger.exists() {
-            return Err(Failure::new(Exit::NoSuchAgent, format!("{name} has no record yet: it never ran")));
-        }
+        let ledger = ledger_key::ledger(&agent, name)?;
         let query = Query { since, kinds: wanted::KINDS.to_vec(), ..Query::default() };
         let mut wanted = Wanted::default();
-        for record in records(&agent.ledger, query).or_exit(Exit::Ledger)? {
+        for record in records(ledger, query).or_exit(Exit::Ledger)? {
             wanted.take(&record.or_exit(Exit::Ledger)?, source.policy.network());
         }
         let declined = Declined::read(agent.state.join("declined.json"))?;

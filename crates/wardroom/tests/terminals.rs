@@ -1,0 +1,56 @@
+//! What a person at a terminal notices: its size, and how it is left when something is broken off.
+
+#![expect(clippy::disallowed_methods, reason = "tests drive the real binary")]
+
+mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+
+use common::{Stage, WARDROOM, until};
+use rustix::termios::{LocalModes, tcgetattr};
+use terminal::Terminal;
+
+#[test]
+fn a_passphrase_that_is_not_typed_after_all_leaves_a_terminal_that_shows_what_is_typed() {
+    let stage = Stage::new();
+    // A session of its own, whose terminal this is.
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", WARDROOM, "--base"]).arg(stage.base()).arg("setup");
+    let mut asked = Terminal::start(command);
+    until("the question", || asked.shown().contains("New passphrase"));
+    let shows = |terminal: &File| tcgetattr(terminal).unwrap().local_modes.contains(LocalModes::ECHO);
+    assert!(!shows(&asked.keyboard));
+    asked.keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(asked.child.wait().unwrap().signal(), Some(2));
+    assert!(shows(&asked.keyboard));
+}
+
+#[test]
+fn a_command_in_a_running_cell_has_a_terminal_as_large_as_the_operator_s() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = stage.start("scout", "echo up > /workspace/up; exec sleep 60");
+    until("the start", || stage.workspace().join("up").exists());
+    let (code, screen) = Terminal::run(&stage, &["exec", "scout", "--", "stty", "size"]).end();
+    assert_eq!((code, screen.trim()), (0, "31 97"), "{screen}");
+    assert_eq!(stage.call(&["stop", "scout"]).code, 0);
+    drop(agent.wait_with_output().unwrap());
+}
+
+#[test]
+fn a_demonstration_that_is_broken_off_leaves_nothing_behind() {
+    let stage = Stage::new();
+    let mut command = Command::new(WARDROOM);
+    command.arg("demo").env("TMPDIR", stage.workspace()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut demo = command.process_group(0).spawn().unwrap();
+    until("the stage", || fs::read_dir(stage.workspace()).unwrap().count() > 0);
+    let group = rustix::process::Pid::from_child(&demo);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    assert_eq!(demo.wait().unwrap().signal(), Some(2));
+    assert_eq!(fs::read_dir(stage.workspace()).unwrap().count(), 0);
+}
