@@ -291,14 +291,14 @@ impl Broker {
     /// Ends what runs. The gate notices by the end of its channel.
     fn bury(&mut self) -> String {
         let Some(Running { mut broker, programs }) = self.running.take() else { return String::new() };
-        programs.map(put_away);
+        put_away(programs);
         broker.bury()
     }
 
     /// Has what runs give back what it had, beside its successor. The gate hears the successor alone, once there is one.
     fn dismiss(&mut self) {
         let Some(Running { broker, programs }) = self.running.take() else { return };
-        programs.map(put_away);
+        put_away(programs);
         broker.dismiss();
         self.leaving.push(broker);
     }
@@ -460,9 +460,11 @@ fn heard(answer: Answer) -> Option<Event> {
 }
 
 /// Ends the process for programs, which serves one broker alone. One that is gone needs no killing.
-fn put_away(mut programs: Helper) {
-    let_go(programs.kill());
-    programs.bury();
+fn put_away(programs: Option<Helper>) {
+    if let Some(mut programs) = programs {
+        let_go(programs.kill());
+        programs.bury();
+    }
 }
 
 fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {
