@@ -8,6 +8,8 @@ mod accept;
 mod body;
 mod flight;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod limits;
 mod pace;
@@ -108,19 +110,4 @@ async fn rounds(session: &Session) -> Result<(), Reason> {
 /// A program that trusts only its own authorities is not refused by Wardroom: it does not come this way.
 fn outcome(reason: &Reason) -> Outcome {
     if matches!(reason, Reason::ClientDeclined(_)) { Outcome::Failed } else { Outcome::Refused }
-}
-
-/// What the fuzz targets ask.
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing {
-    use wardroom_model::HostName;
-
-    pub(crate) const HEAD: usize = super::limits::HEAD;
-
-    /// The method and the path of a request that goes on to be decided.
-    pub(crate) fn asked(head: &http::request::Parts) -> Option<(String, String)> {
-        let host = HostName::parse("api.example.com").ok()?;
-        let asking = super::request::read(head, &host, 443).ok()?;
-        Some((asking.line.method().to_owned(), asking.line.path_and_query()))
-    }
 }
