@@ -157,7 +157,7 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
     });
     let mut parts = JoinSet::new();
     for listener in [tcp4, tcp6] {
-        let listener = tcp(listener)?;
+        let listener = gateway::listener(listener).map_err(GateError::Sockets)?;
         let gate = Rc::clone(&gate);
         parts.spawn_local(async move {
             gateway::serve(gate, listener).await;

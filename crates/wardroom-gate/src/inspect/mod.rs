@@ -67,8 +67,6 @@ async fn converse(session: &Rc<Session>, agent: Rc<TcpStream>, flight: Vec<u8>) 
     let inspector = &session.gate.inspector;
     let none = || Reason::FailedClosed("this start of the agent has no certificate authority".to_owned());
     let authority = session.gate.authority.as_ref().ok_or_else(none)?;
-    // Small answers are not held back for more (RFC 896).
-    agent.set_nodelay(true).map_err(|e| Reason::FailedClosed(e.to_string()))?;
     let traffic = Rc::clone(&session.traffic);
     let accepting = inspector.acceptors.accept(authority, &session.host, (agent, flight), traffic);
     // In a box of its own, which is gone when the connection is idle.

@@ -13,7 +13,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify};
@@ -281,10 +280,8 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     let name = name.map_err(|e| because(Reason::FailedClosed(e.to_string())))?;
     let dialled = dial(permit.clone(), receipt, &policy, &gate.outside, &gate.limits).await;
     gate.alarm();
-    let tcp = dialled?;
-    session.traffic.remote.set(tcp.peer_addr().ok());
-    let prepared = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_keepalive(true));
-    prepared.map_err(|e| because(Reason::Unreachable(e.to_string())))?;
+    let (tcp, remote) = dialled?;
+    session.traffic.remote.set(Some(remote));
     let connector = TlsConnector::from(config);
     let handshake = connector.connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
     match timeout(HANDSHAKE_TIME, handshake).await {
