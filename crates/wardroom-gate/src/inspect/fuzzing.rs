@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -63,41 +63,30 @@ host = "api.example.com"
 header = "x-api-key"
 "#;
 
-/// What is the same for every input.
-struct Fixed {
-    policy: Policy,
-    tag: Tag,
+/// A gate, which serves one input after the other: making one takes longer than what an input asks of it.
+#[derive(Clone)]
+struct Inside {
+    gate: Rc<Gate>,
+    handoff: Arc<Handoff>,
+    host: HostName,
     placeholder: String,
 }
 
-static FIXED: LazyLock<Option<Fixed>> = LazyLock::new(|| {
-    let tag = Tag::new(&[1; 32]);
-    let shape = Shape::of("EXAMPLE_API_KEY", &HostName::parse(HOST).ok()?, CredentialKind::Header);
-    let placeholder = make(shape, &tag, &[2; 32]);
-    Some(Fixed { policy: Policy::parse("agent.toml", POLICY).ok()?, tag, placeholder })
-});
-
-/// The method and the path of a request that goes on to be decided.
-pub(crate) fn asked(head: &http::request::Parts) -> Option<(String, String)> {
-    let host = HostName::parse(HOST).ok()?;
-    let asking = super::request::read(head, &host, 443).ok()?;
-    Some((asking.line.method().to_owned(), asking.line.path_and_query()))
+thread_local! {
+    static INSIDE: Option<Inside> = Inside::new().ok();
 }
 
-/// An agent's connection to the host, permitted and on record.
-struct Connection {
-    session: Rc<Session>,
-    handoff: Arc<Handoff>,
-}
-
-impl Connection {
-    fn new(fixed: &Fixed) -> io::Result<Self> {
+impl Inside {
+    fn new() -> io::Result<Self> {
+        let policy = Policy::parse("agent.toml", POLICY).map_err(|e| io::Error::other(e.to_string()))?;
+        let host = HostName::parse(HOST).map_err(io::Error::other)?;
+        let tag = Tag::new(&[1; 32]);
+        let placeholder = make(Shape::of("EXAMPLE_API_KEY", &host, CredentialKind::Header), &tag, &[2; 32]);
         let handoff = Arc::new(Handoff::in_memory());
         let recorder = Rc::new(Recorder::new(Arc::clone(&handoff)));
         let meter = Meter::new(Prices::built_in().map_err(io::Error::other)?, None, Box::new(drop));
-        let names = vec![("example".to_owned(), fixed.placeholder.clone())];
-        let credentials =
-            Credentials::new(Rc::clone(&recorder), meter, fixed.tag.as_str(), names, &fixed.policy);
+        let names = vec![("example".to_owned(), placeholder.clone())];
+        let credentials = Credentials::new(Rc::clone(&recorder), meter, tag.as_str(), names, &policy);
         credentials.take(Supply::Value {
             name: "example".to_owned(),
             version: 1,
@@ -124,21 +113,24 @@ impl Connection {
                 acceptors: Acceptors::new(),
                 roots: Roots::new(),
             },
-            in_force: watch::Sender::new(fixed.policy.network().clone()),
+            in_force: watch::Sender::new(policy.network().clone()),
             closing: watch::Sender::new(false),
             next_id: Cell::new(0),
         });
-        let host = HostName::parse(HOST).map_err(io::Error::other)?;
-        let actor = None::<Actor>;
-        let dialled = ([198, 18, 0, 1], 443).into();
-        let attempt = Rc::new(Attempt { id: 0, actor, host: Some(host.clone()), dialled });
-        let session = Session::new(&gate, &attempt, &host, &Rc::new(Traffic::default()));
-        Ok(Self { session, handoff })
+        Ok(Self { gate, handoff, host, placeholder })
     }
 
-    /// Ends the connection, and makes sure that every permitted request has its end on record.
-    async fn end(self) -> OnRecord {
-        self.session.end().await;
+    /// An agent's connection to the host, permitted and on record.
+    fn session(&self) -> Rc<Session> {
+        drop(self.handoff.taken());
+        let (actor, dialled) = (None::<Actor>, ([198, 18, 0, 1], 443).into());
+        let attempt = Rc::new(Attempt { id: 0, actor, host: Some(self.host.clone()), dialled });
+        Session::new(&self.gate, &attempt, &self.host, &Rc::new(Traffic::default()))
+    }
+
+    /// Ends a connection, and makes sure that every permitted request has its end on record.
+    async fn end(&self, session: Rc<Session>) -> OnRecord {
+        session.end().await;
         let (mut permitted, mut ended, mut masked) = (0, 0, false);
         for event in self.handoff.taken() {
             #[expect(clippy::wildcard_enum_match_arm, reason = "of all records, these are looked for")]
@@ -156,6 +148,13 @@ impl Connection {
     }
 }
 
+/// The method and the path of a request that goes on to be decided.
+pub(crate) fn asked(head: &http::request::Parts) -> Option<(String, String)> {
+    let host = HostName::parse(HOST).ok()?;
+    let asking = super::request::read(head, &host, 443).ok()?;
+    Some((asking.line.method().to_owned(), asking.line.path_and_query()))
+}
+
 /// What the ledger says of a connection.
 struct OnRecord {
     permitted: usize,
@@ -166,9 +165,8 @@ struct OnRecord {
 /// reaches the server is permitted, on record, and in the credential's place has its value or nothing. Returns how many
 /// requests did; none where there is no connection.
 pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize> {
-    let fixed = FIXED.as_ref()?;
-    let connection = Connection::new(fixed).ok()?;
-    let session = Rc::clone(&connection.session);
+    let inside = INSIDE.with(Clone::clone)?;
+    let session = inside.session();
     let (server, to_server) = duplex(ROOM);
     let arrived = Rc::new(Cell::new(0));
     tokio::task::spawn_local(reflect(server, Rc::clone(&arrived)));
@@ -189,9 +187,8 @@ pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize>
     let hear = async { drop(answers.read_to_end(&mut heard).await) };
     let served = async { drop(serve::two(&session, gate).await) };
     tokio::join!(speak, hear, served);
-    drop(session);
     silent(&heard);
-    let permitted = connection.end().await.permitted;
+    let permitted = inside.end(session).await.permitted;
     assert!(arrived.get() <= permitted, "{} requests arrived, and {permitted} were permitted", arrived.get());
     Some(arrived.get())
 }
@@ -231,9 +228,8 @@ type Heard = Option<(StatusCode, HeaderMap, Bytes)>;
 /// the first answer, as the agent hears it. Whatever is heard, the credential's value is not in it. Of a body with masks in it
 /// only the length is kept: how many of the first bytes of a value are masked depends on where a part ends ([`crate::credential`]).
 pub(crate) async fn server_over_http1(bytes: &[u8], size: usize, method: &str) -> Heard {
-    let fixed = FIXED.as_ref()?;
-    let connection = Connection::new(fixed).ok()?;
-    let session = Rc::clone(&connection.session);
+    let inside = INSIDE.with(Clone::clone)?;
+    let session = inside.session();
     let (server, to_server) = duplex(ROOM);
     let one = upstream::speak_one(to_server, &session.tasks).await.ok()?;
     session.pool.keep(one);
@@ -245,7 +241,7 @@ pub(crate) async fn server_over_http1(bytes: &[u8], size: usize, method: &str) -
         let ask = async {
             let ask = |path: &str| {
                 let ask = http::Request::builder().method(method).uri(path).header("host", HOST);
-                ask.header("x-api-key", &fixed.placeholder).body(Empty::<Bytes>::new()).ok()
+                ask.header("x-api-key", &inside.placeholder).body(Empty::<Bytes>::new()).ok()
             };
             let first = heard(asks.send_request(ask("/public/first")?).await).await;
             if asks.ready().await.is_ok() {
@@ -259,8 +255,7 @@ pub(crate) async fn server_over_http1(bytes: &[u8], size: usize, method: &str) -
         first
     };
     let (first, (), ()) = tokio::join!(ask, serve, recite(server, bytes, size));
-    drop(session);
-    let masked = connection.end().await.masked;
+    let masked = inside.end(session).await.masked;
     first.map(|(status, headers, body)| {
         let body = if masked { body.len().to_string().into() } else { body };
         (status, headers, body)
