@@ -221,7 +221,9 @@ fn arrived_well(head: &http::request::Parts) {
     assert!(keys.all(|key| key.as_bytes() == REAL.as_bytes()), "{:?}", head.headers);
 }
 
-/// What an agent heard of an answer: all of it, or none where it broke off.
+/// What an agent heard of an answer: all of it; none where it broke off, or is a fault of the server's. Which fault depends on
+/// when it is noticed: a head that no rule of HTTP permits and that does not end is either, and is asked for once more as what
+/// was never begun.
 type Heard = Option<(StatusCode, HeaderMap, Bytes)>;
 
 /// Has a server answer a request, and a second one after it, with these bytes over HTTP/1.1, in parts of this size. Returns
@@ -256,7 +258,7 @@ pub(crate) async fn server_over_http1(bytes: &[u8], size: usize, method: &str) -
     };
     let (first, (), ()) = tokio::join!(ask, serve, recite(server, bytes, size));
     let masked = inside.end(session).await.masked;
-    first.map(|(status, headers, body)| {
+    first.filter(|(status, ..)| *status != StatusCode::BAD_GATEWAY).map(|(status, headers, body)| {
         let body = if masked { body.len().to_string().into() } else { body };
         (status, headers, body)
     })
