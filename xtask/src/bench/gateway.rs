@@ -203,7 +203,8 @@ impl Bench<'_> {
         load.work()?;
         let each = (resident(gate)? - before) / f64::from(u32::try_from(count)?);
         let row = row_of((name, "", goal), ("KiB", "KiB each"), vec![("wardroom".to_owned(), each)], each);
-        Ok(Row { what: format!("{count} open connections, {how}").into(), ..row })
+        let most = if count < OPEN { ", as many as the limit on descriptors permits" } else { "" };
+        Ok(Row { what: format!("{count} open connections{most}, {how}").into(), ..row })
     }
 }
 
