@@ -168,7 +168,7 @@ pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize>
     let inside = INSIDE.with(Clone::clone)?;
     let session = inside.session();
     let (server, to_server) = duplex(ROOM);
-    let arrived = Rc::new(Cell::new(0));
+    let arrived = Rc::<Arrived>::default();
     tokio::task::spawn_local(reflect(server, Rc::clone(&arrived)));
     let two = upstream::speak_two(to_server, &session.tasks).await.ok()?;
     *session.pool.two.borrow_mut() = Some(two);
@@ -189,17 +189,28 @@ pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize>
     tokio::join!(speak, hear, served);
     silent(&heard);
     let permitted = inside.end(session).await.permitted;
-    assert!(arrived.get() <= permitted, "{} requests arrived, and {permitted} were permitted", arrived.get());
-    Some(arrived.get())
+    let (all, well) = (arrived.all.get(), arrived.well.get());
+    assert_eq!(all, well, "one arrived that should not have");
+    assert!(all <= permitted, "{all} requests arrived, and {permitted} were permitted");
+    Some(all)
+}
+
+/// Requests that reached the server, and those among them that should. What panics in the server's task is heard by nobody.
+#[derive(Default)]
+struct Arrived {
+    all: Cell<usize>,
+    well: Cell<usize>,
 }
 
 /// A server that says back what it was sent, the credential's value included.
-async fn reflect(server: DuplexStream, arrived: Rc<Cell<usize>>) {
+async fn reflect(server: DuplexStream, arrived: Rc<Arrived>) {
     let service = service_fn(|request: http::Request<Incoming>| {
-        arrived.set(arrived.get() + 1);
+        let arrived = Rc::clone(&arrived);
         async move {
             let (head, body) = request.into_parts();
+            arrived.all.set(arrived.all.get() + 1);
             arrived_well(&head);
+            arrived.well.set(arrived.well.get() + 1);
             let key = head.headers.get("x-api-key").map(|key| Bytes::copy_from_slice(key.as_bytes()));
             // One that breaks off has no answer.
             let body = body.collect().await?.to_bytes();
