@@ -54,7 +54,7 @@ enum Command {
     },
     /// Measures against bare runs and installed peers.
     Bench(bench::Options),
-    /// One of the fuzz targets (`fuzz/`), under a nightly compiler; without a name, the property tests with many more cases.
+    /// One of the fuzz targets (`fuzz/`); without a name, the property tests with many more cases.
     Fuzz {
         /// The target.
         target: Option<String>,

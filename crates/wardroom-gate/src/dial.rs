@@ -18,6 +18,7 @@ use wardroom_policy::{NetworkPolicy, Permit};
 use wardroom_scribe::Receipt;
 
 use crate::limits::{DIAL_TIME, LOOKUP_TIME, Limits};
+use crate::relay::eager;
 use crate::special::is_special;
 use crate::upstream::Upstream;
 
@@ -32,21 +33,21 @@ pub(crate) struct Outside {
     pub(crate) host: OwnedFd,
 }
 
-/// Opens the permitted and recorded connection.
+/// Opens the permitted and recorded connection. Returns it with the address that answered.
 pub(crate) async fn dial(
     permit: Permit,
     _recorded: Receipt,
     policy: &NetworkPolicy,
     outside: &Outside,
     limits: &Limits,
-) -> Result<TcpStream, Verdict> {
+) -> Result<(TcpStream, SocketAddr), Verdict> {
     let targets = match permit.pinned() {
         Some(address) => vec![address],
         None => look_up(&permit, policy, outside, limits).await.map_err(|reason| because(&permit, reason))?,
     };
     let connection = timeout(DIAL_TIME, race(targets)).await;
     match connection {
-        Ok(Ok(stream)) => Ok(stream),
+        Ok(Ok(answered)) => Ok(answered),
         Ok(Err(error)) => Err(because(&permit, Reason::Unreachable(error.to_string()))),
         Err(_elapsed) => Err(because(&permit, Reason::Unreachable("no answer within 30 seconds".to_owned()))),
     }
@@ -94,10 +95,10 @@ fn interleave(addresses: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
 }
 
 /// The first of these addresses to answer, each tried a little after the one before (RFC 8305, 5).
-async fn race(targets: Vec<SocketAddr>) -> io::Result<TcpStream> {
+async fn race(targets: Vec<SocketAddr>) -> io::Result<(TcpStream, SocketAddr)> {
     if let [only] = *targets {
         // Nothing to race with, and so no task and no timer.
-        return TcpStream::connect(only).await;
+        return connect(only).await;
     }
     let mut left = targets.into_iter();
     let mut running = JoinSet::new();
@@ -106,7 +107,7 @@ async fn race(targets: Vec<SocketAddr>) -> io::Result<TcpStream> {
         let more = left.next();
         let exhausted = more.is_none();
         if let Some(target) = more {
-            running.spawn(TcpStream::connect(target));
+            running.spawn(connect(target));
         }
         let pause = sleep(STAGGER);
         tokio::pin!(pause);
@@ -114,7 +115,7 @@ async fn race(targets: Vec<SocketAddr>) -> io::Result<TcpStream> {
             tokio::select! {
                 () = &mut pause, if !exhausted => break,
                 ended = running.join_next() => match ended {
-                    Some(Ok(Ok(stream))) => return Ok(stream),
+                    Some(Ok(Ok(answered))) => return Ok(answered),
                     Some(Ok(Err(error))) => {
                         last = error;
                         break;
@@ -126,6 +127,12 @@ async fn race(targets: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
         }
     }
+}
+
+async fn connect(target: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::connect(target).await?;
+    eager(&stream)?;
+    Ok((stream, target))
 }
 
 #[cfg(test)]
@@ -147,8 +154,10 @@ mod tests {
             let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             other.local_addr().unwrap()
         };
-        let stream = timeout(STAGGER, race(vec![closed, open])).await.unwrap().unwrap();
+        let (stream, answered) = timeout(STAGGER, race(vec![closed, open])).await.unwrap().unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
+        assert_eq!(answered, open);
+        assert!(stream.nodelay().unwrap());
         assert!(race(vec![closed]).await.is_err());
     }
 }

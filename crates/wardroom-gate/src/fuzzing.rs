@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
+use tokio::task::LocalSet;
 use wardroom_kernel::locked::Locked;
 use wardroom_model::{HostName, Reason};
 
@@ -115,6 +116,38 @@ async fn requests(bytes: &[u8], size: usize) -> Vec<(String, String, Option<Vec<
     let ended = tokio::time::timeout(LONG, async { tokio::join!(speak, hear, serve) }).await;
     assert!(ended.is_ok(), "it never ends");
     taken.into_inner()
+}
+
+/// A connection of an agent's over HTTP/2, as the gate serves it, ends, and what reaches the server is permitted.
+pub fn http2(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let arrived = bounded(inspect::agent_over_http2(bytes, size));
+    assert!(arrived.flatten().is_some(), "there is no connection");
+}
+
+/// A server's answer over HTTP/1.1, as the gate passes it on, is the same in whatever parts it comes. The second byte of an
+/// input says whether it answers a `HEAD`.
+pub fn answer(data: &[u8]) {
+    let (bytes, size) = parts(data);
+    let (bytes, method) = match bytes.split_first() {
+        Some((1, rest)) => (rest, "HEAD"),
+        Some((_, rest)) => (rest, "GET"),
+        None => (bytes, "GET"),
+    };
+    let whole = bounded(inspect::server_over_http1(bytes, bytes.len().max(1), method));
+    let split = bounded(inspect::server_over_http1(bytes, size, method));
+    assert_eq!(whole, split, "another border, another answer");
+}
+
+/// Runs what must end. None where there is no event loop.
+fn bounded<T>(work: impl Future<Output = T>) -> Option<T> {
+    /// Longer than any input takes.
+    const LONG: Duration = Duration::from_secs(20);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let work = async { tokio::time::timeout(LONG, work).await };
+    let ended = LocalSet::new().block_on(&runtime, work);
+    assert!(ended.is_ok(), "it never ends");
+    ended.ok()
 }
 
 /// Names, as a policy and a resolver read them: what is a name is its own canonical form.
@@ -223,11 +256,13 @@ mod tests {
     #[test]
     fn every_input_of_the_corpus_keeps_the_promises() {
         type Door = (&'static str, fn(&[u8]));
-        let doors: [Door; 7] = [
+        let doors: [Door; 9] = [
+            ("answer", super::answer),
             ("client_hello", super::client_hello),
             ("dns", super::dns),
             ("host_name", super::host_name),
             ("http", super::http),
+            ("http2", super::http2),
             ("masking", super::masking),
             ("placeholder", super::placeholder),
             ("usage", super::usage),
@@ -238,5 +273,32 @@ mod tests {
             let read = inputs.map(|input| fs::read(input.unwrap().path()).unwrap()).map(|input| door(&input));
             assert!(read.count() > 0, "{name}: no input");
         }
+    }
+
+    /// What a door never lets in cannot break behind it.
+    #[test]
+    fn requests_reach_the_server_and_answers_the_agent() {
+        let input = |name: &str| {
+            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+            fs::read(corpus.join(name)).unwrap()
+        };
+        let arrived = |name| {
+            let input = input(name);
+            super::bounded(super::inspect::agent_over_http2(&input[1..], input[0].into())).flatten()
+        };
+        assert_eq!(arrived("http2/get"), Some(1));
+        assert_eq!(arrived("http2/post"), Some(1));
+        assert_eq!(arrived("http2/other-authority"), Some(0));
+        let heard = |name| {
+            let input = input(name);
+            let heard =
+                super::bounded(super::inspect::server_over_http1(&input[2..], input[0].into(), "GET"));
+            heard.flatten().map(|(status, _, body)| (status.as_u16(), body.to_vec()))
+        };
+        assert_eq!(heard("answer/length"), Some((200, b"hello".to_vec())));
+        assert_eq!(heard("answer/chunked"), Some((200, b"hello".to_vec())));
+        assert_eq!(heard("answer/broken-chunk"), None);
+        assert_eq!(heard("answer/compressed"), None);
+        assert_eq!(heard("answer/reflected"), Some((200, b"24".to_vec())), "masked");
     }
 }

@@ -4,8 +4,9 @@
 //! names, the record, the dial, the bytes, the end. It is decided again whenever the policy changes, and closed with a
 //! reset as soon as the answer is no.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,11 +26,17 @@ use crate::gate::Gate;
 use crate::hello;
 use crate::inspect::{self, Session};
 use crate::limits::{HELLO_TIME, Place};
-use crate::relay::{Traffic, relay};
+use crate::relay::{Traffic, eager, relay};
 
 /// What is waited after `accept` failed: out of descriptors, most likely, which the end of other connections cures.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TCP: u8 = 6;
+
+/// A listener whose connections are ready to be carried.
+pub(crate) fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
+    eager(&socket)?;
+    TcpListener::from_std(socket.into())
+}
 
 /// Accepts connections, for ever.
 pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
@@ -38,7 +45,7 @@ pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Some(dialled) = original_destination(&agent) else {
+        let Some(dialled) = original_destination(&agent, peer) else {
             reset(&agent);
             continue;
         };
@@ -59,8 +66,9 @@ pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
 }
 
 /// Where the connection was going before the firewall turned it here. None for one that was not turned.
-fn original_destination(agent: &TcpStream) -> Option<SocketAddr> {
-    let destination = match agent.local_addr().ok()? {
+fn original_destination(agent: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+    // A connection has one family.
+    let destination = match peer {
         SocketAddr::V4(_) => SocketAddr::V4(sockopt::ip_original_dst(agent.as_fd()).ok()?),
         SocketAddr::V6(_) => SocketAddr::V6(sockopt::ipv6_original_dst(agent.as_fd()).ok()?),
     };
@@ -205,14 +213,14 @@ async fn carry(
     traffic: &Traffic,
 ) -> Verdict {
     let verdict = permit.verdict().clone();
-    let server = match dial(permit, receipt, &policy, &gate.outside, &gate.limits).await {
-        Ok(server) => server,
+    let (server, remote) = match dial(permit, receipt, &policy, &gate.outside, &gate.limits).await {
+        Ok(answered) => answered,
         Err(verdict) => {
             gate.alarm();
             return verdict;
         }
     };
-    traffic.remote.set(server.peer_addr().ok());
+    traffic.remote.set(Some(remote));
     match relay(agent, &server, flight, &gate.pipes, traffic).await {
         Ok(()) => verdict,
         Err(error) => {
@@ -243,4 +251,21 @@ async fn revoked(
         Decision::Permit(_) => None,
     });
     Verdict { outcome: Outcome::Refused, reason: Reason::PolicyChanged, rule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_listener_accepts_sends_at_once_and_notices_a_peer_that_vanished() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listener = listener(socket.into()).unwrap();
+        let here = listener.local_addr().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(here), listener.accept());
+        let (agent, _) = accepted.unwrap();
+        assert!(agent.nodelay().unwrap());
+        assert!(socket2::SockRef::from(&agent).keepalive().unwrap());
+    }
 }

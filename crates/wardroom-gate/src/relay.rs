@@ -1,10 +1,12 @@
-//! Moving bytes between an agent and a server, both ways, without looking at them or copying them.
+//! Moving bytes between an agent and a server, both ways, without looking at them.
 //!
-//! A connection holds a pipe only while bytes are on their way. Each direction ends by itself (half-close is passed on).
+//! A little is copied, which takes fewer system calls; what is more goes through a pipe and is not. A connection holds a pipe only
+//! while bytes are on their way. Each direction ends by itself (half-close is passed on).
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use socket2::SockRef;
@@ -18,6 +20,9 @@ use wardroom_kernel::splice::Pipe;
 const PIPE: usize = 256 * 1024;
 /// Pipes at once. A peer that does not read keeps one; the others of the same agent then wait for it.
 const PIPES: usize = 256;
+/// What is copied at once. A flight of a handshake and most messages fit, and less than this is all that had come, so nobody
+/// asks for more: two system calls, where a pipe takes three.
+const LITTLE: usize = 16 * 1024;
 /// Empty pipes kept for reuse: two descriptors each.
 const SPARE: usize = 4;
 
@@ -34,21 +39,24 @@ pub(crate) struct Traffic {
 pub(crate) struct Pipes {
     places: Semaphore,
     spare: RefCell<Vec<Pipe>>,
+    /// For what is copied. Never borrowed over an `await`.
+    little: RefCell<Vec<u8>>,
 }
 
 impl Pipes {
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { places: Semaphore::new(PIPES), spare: RefCell::default() })
+        let little = RefCell::new(vec![0; LITTLE]);
+        Rc::new(Self { places: Semaphore::new(PIPES), spare: RefCell::default(), little })
     }
 
-    async fn take(&self) -> io::Result<(Pipe, SemaphorePermit<'_>)> {
-        let place = self.places.acquire().await.map_err(io::Error::other)?;
+    /// Leave to hold bytes that are on their way.
+    async fn place(&self) -> io::Result<SemaphorePermit<'_>> {
+        self.places.acquire().await.map_err(io::Error::other)
+    }
+
+    fn take(&self) -> io::Result<Pipe> {
         let spare = self.spare.borrow_mut().pop();
-        let pipe = match spare {
-            Some(pipe) => pipe,
-            None => Pipe::new(PIPE)?,
-        };
-        Ok((pipe, place))
+        spare.map_or_else(|| Pipe::new(PIPE), Ok)
     }
 
     /// Keeps an empty pipe for the next; one with bytes in it is closed, and they with it.
@@ -60,7 +68,7 @@ impl Pipes {
     }
 }
 
-/// Sends the first flight, then moves bytes both ways until both peers have finished.
+/// Sends the first flight, then moves bytes both ways until both peers have finished. Both sockets are [`eager`].
 pub(crate) async fn relay(
     agent: &TcpStream,
     server: &TcpStream,
@@ -68,11 +76,6 @@ pub(crate) async fn relay(
     pipes: &Pipes,
     traffic: &Traffic,
 ) -> io::Result<()> {
-    for stream in [agent, server] {
-        stream.set_nodelay(true)?;
-        // A peer that vanished without a word is noticed within some minutes, and not never.
-        SockRef::from(stream).set_keepalive(true)?;
-    }
     send(server, flight, &traffic.sent).await?;
     let out = one_way(agent, server, pipes, &traffic.sent);
     let back = one_way(server, agent, pipes, &traffic.received);
@@ -97,22 +100,75 @@ async fn send(server: &TcpStream, mut flight: &[u8], count: &Cell<u64>) -> io::R
 async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<()> {
     loop {
         from.readable().await?;
-        let (mut pipe, place) = pipes.take().await?;
-        let result = burst(from, to, &mut pipe, count).await;
-        pipes.give_back(pipe);
+        let place = pipes.place().await?;
+        let flow = match little(from, to, pipes, count).await? {
+            Flow::Unfinished => {
+                let mut pipe = pipes.take()?;
+                let result = burst(from, to, &mut pipe, count).await;
+                pipes.give_back(pipe);
+                result?
+            }
+            flow @ (Flow::Paused | Flow::Finished) => flow,
+        };
         drop(place);
-        if result? == Flow::Finished {
-            return SockRef::from(to).shutdown(Shutdown::Write);
+        if flow == Flow::Finished {
+            return match SockRef::from(to).shutdown(Shutdown::Write) {
+                // A peer that is gone needs not be told.
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
+                told => told,
+            };
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     /// Nothing more for now.
     Paused,
+    /// There may be more.
+    Unfinished,
     /// Nothing more, ever.
     Finished,
+}
+
+/// Copies what there is, if it is little, or the begin of it.
+async fn little(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<Flow> {
+    let (flow, rest) = {
+        let mut buffer = pipes.little.borrow_mut();
+        let read = read(from, &mut buffer);
+        let length = match read {
+            Ok(0) => return Ok(Flow::Finished),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::Paused),
+            read => read?,
+        };
+        let flow = if length < buffer.len() { Flow::Paused } else { Flow::Unfinished };
+        let part = buffer.get(..length).unwrap_or_default();
+        let written = match to.try_write(part) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+            written => written?,
+        };
+        add(count, written);
+        // Empty, but for a peer that does not read.
+        (flow, part.get(written..).unwrap_or_default().to_vec())
+    };
+    send(to, &rest, count).await?;
+    Ok(flow)
+}
+
+/// Reads what there is. Less than there was room for is all of it: the socket is waited for again before it is asked
+/// again, which saves a call. (tokio does the same where the socket is not shared.)
+pub(crate) fn read(tcp: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
+    let mut all = None;
+    let read = tcp.try_io(Interest::READABLE, || {
+        let length = rustix::io::read(tcp, &mut *into)?;
+        if (1..into.len()).contains(&length) {
+            all = Some(length);
+            // What `try_io` takes for: not ready any more.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(length)
+    });
+    all.map_or(read, Ok)
 }
 
 /// Moves what there is until the sender pauses or finishes. The pipe is empty before and, unless it fails, after.
@@ -134,6 +190,14 @@ async fn burst(from: &TcpStream, to: &TcpStream, pipe: &mut Pipe, count: &Cell<u
         // One connection at full speed must not keep the loop from the others.
         tokio::task::consume_budget().await;
     }
+}
+
+/// Makes a socket send at once what it is given, and notice within some minutes, and not never, that its peer vanished without a
+/// word. What a listener accepts takes both after it.
+pub(crate) fn eager(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(true)
 }
 
 /// Counts bytes.

@@ -96,6 +96,8 @@ pub enum GateError {
 
 /// How often counted repetitions are written.
 const FLUSH: Duration = Duration::from_secs(1);
+/// Half of the shortest time that a connection is given.
+const TICK: Duration = Duration::from_secs(5);
 /// Number of bits for connections of one start: ids stay unique within the session.
 const ID_BITS: u32 = 48;
 
@@ -157,7 +159,7 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
     });
     let mut parts = JoinSet::new();
     for listener in [tcp4, tcp6] {
-        let listener = tcp(listener)?;
+        let listener = gateway::listener(listener).map_err(GateError::Sockets)?;
         let gate = Rc::clone(&gate);
         parts.spawn_local(async move {
             gateway::serve(gate, listener).await;
@@ -172,6 +174,7 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
     parts.spawn_local(packets::serve(Rc::clone(&gate), Rc::clone(&packets)));
     parts.spawn_local(attribution::listen(Rc::clone(&gate)));
     parts.spawn_local(flush(Rc::clone(&gate)));
+    parts.spawn_local(tick());
 
     control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;
     let ended = tokio::select! {
@@ -254,6 +257,14 @@ fn replace(gate: &Gate, file: &str, text: &str) -> Answer {
             Answer::PolicyInForce(Sha256::digest(text).into())
         }
         Err(why) => Answer::PolicyRefused(why),
+    }
+}
+
+/// Wakes for nothing, so that no connection does: a time limit that is sooner than any other has the event loop woken, by a system
+/// call of its own, to wait for less. None of theirs is sooner than this.
+async fn tick() -> io::Result<()> {
+    loop {
+        sleep(TICK).await;
     }
 }
 

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use socket2::{Domain, Type};
-use support::{Bench, Setup, echo, echo_at, name_server, policy, question, verdict};
+use support::{Bench, Setup, echo, echo_at, name_server, policy, question, serve_each, verdict};
 use wardroom_gate::control::{Answer, receive, send_policy};
 use wardroom_kernel::hostnet;
-use wardroom_model::event::{Actor, ConnectionPhase, Program};
+use wardroom_model::event::{Actor, Connection, ConnectionPhase, Program};
 use wardroom_model::{Captured, Event, Outcome, Reason};
 
 #[test]
@@ -199,6 +199,28 @@ fn an_allowed_name_is_reached_and_its_record_precedes_it() {
     assert_eq!((end.sent, end.received, end.remote), (5, 5, Some(server)));
     assert_eq!(end.verdict.outcome, Outcome::Allowed);
     assert!(end.verdict.rule.is_some());
+}
+
+#[test]
+fn a_program_that_is_gone_before_the_servers_last_words_has_not_failed() {
+    let bye = serve_each("127.0.0.1".parse().unwrap(), |mut stream| {
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        stream.write_all(b"bye").unwrap();
+    });
+    let rules = pinned("api.example.com", bye);
+    let Some(mut bench) = Bench::start("gone", &Setup { policy: &rules, ..Setup::default() }) else {
+        return;
+    };
+    let mut stream = bench.connect_to("api.example.com", 443).unwrap();
+    stream.write_all(b"hello").unwrap();
+    drop(stream);
+    let ended = bench.seen(
+        "the end",
+        |e| matches!(e, Event::Connection(c) if matches!(c.phase, ConnectionPhase::Ended(_))),
+    );
+    let Event::Connection(Connection { phase: ConnectionPhase::Ended(end), .. }) = ended else { panic!() };
+    assert_eq!((end.sent, end.received), (5, 3));
+    assert_eq!(end.verdict.outcome, Outcome::Allowed, "{:?}", end.verdict.reason);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Learning as an operator sees it: an agent wants what nobody permitted, and a person at a terminal answers.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 mod common;
 #[path = "common/https.rs"]
 mod https;

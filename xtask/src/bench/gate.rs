@@ -31,7 +31,7 @@ pub(crate) fn throughput(place: &Place) -> Result<Row> {
     let goal = Goal::AtLeast(0.7);
     Ok(Row {
         name: "gate-throughput",
-        what: "1 GiB through the gate, TLS passthrough",
+        what: "1 GiB through the gate, TLS passthrough".into(),
         unit: "GiB/s",
         sides,
         result,
@@ -58,7 +58,7 @@ pub(crate) fn latency(place: &Place) -> Result<Row> {
     let goal = Goal::AtMost(0.5);
     Ok(Row {
         name: "gate-latency",
-        what: "a new connection through the gate",
+        what: "a new connection through the gate".into(),
         unit: "ms",
         sides,
         result,

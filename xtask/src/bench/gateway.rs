@@ -10,8 +10,10 @@ use crate::bench::traffic::{Lane, Server, Work};
 
 /// Rounds of each side.
 const ROUNDS: usize = 3;
-/// Open connections whose memory is measured.
+/// Open connections whose memory is measured, where the limit on descriptors has room for them.
 const OPEN: usize = 10_000;
+/// What a gate holds open besides: its sockets inside, its channels, the ledger's ring, spare pipes. Some 40, and room.
+const BESIDES: usize = 100;
 
 /// All rows, with one server.
 pub(crate) fn rows(place: &Place, chosen: &dyn Fn(&str) -> bool) -> Result<Vec<Row>> {
@@ -35,13 +37,15 @@ pub(crate) fn rows(place: &Place, chosen: &dyn Fn(&str) -> bool) -> Result<Vec<R
     Ok(rows)
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "gateway-trip-passed",
     "gateway-trip-inspected",
+    "gateway-trip-bare",
     "gateway-setup-passed",
     "gateway-setup-inspected",
     "gateway-flow",
     "gateway-requests",
+    "gateway-requests-bare",
     "gateway-processor",
     "gateway-handshakes",
     "gateway-events",
@@ -51,7 +55,7 @@ const NAMES: [&str; 11] = [
 
 type Measurement = fn(&Bench<'_>, &'static str) -> Result<Row>;
 
-const MEASUREMENTS: [Measurement; 11] = [
+const MEASUREMENTS: [Measurement; 13] = [
     |bench, name| {
         bench.added(
             (name, "a request on an open connection, passed on", Goal::AtMost(40.0)),
@@ -64,6 +68,13 @@ const MEASUREMENTS: [Measurement; 11] = [
             (name, "a request on an open connection, inspected", Goal::AtMost(60.0)),
             Lane::Inspected,
             TRIPS,
+        )
+    },
+    |bench, name| {
+        bench.added(
+            (name, "the same, where client and server parse nothing", Goal::AtMost(60.0)),
+            Lane::Bare,
+            ("bare-round-trips", 5_000, 1),
         )
     },
     |bench, name| {
@@ -81,7 +92,14 @@ const MEASUREMENTS: [Measurement; 11] = [
         )
     },
     |bench, name| bench.flow(name),
-    |bench, name| bench.requests(name),
+    |bench, name| {
+        let row = (name, "inspected HTTPS over 32 connections that stay open", Goal::AtLeast(0.5));
+        bench.requests(row, Lane::Inspected, REQUESTS)
+    },
+    |bench, name| {
+        let row = (name, "the same, where client and server parse nothing", Goal::AtLeast(0.5));
+        bench.requests(row, Lane::Bare, ("bare-requests", 32_000, 32))
+    },
     |bench, name| bench.processor(name),
     |bench, name| bench.handshakes(name),
     |bench, name| {
@@ -91,10 +109,8 @@ const MEASUREMENTS: [Measurement; 11] = [
             EVENTS,
         )
     },
-    |bench, name| bench.open((name, "10,000 open connections, passed on", Goal::AtMost(16.0)), Lane::Passed),
-    |bench, name| {
-        bench.open((name, "10,000 open connections, inspected", Goal::AtMost(60.0)), Lane::Inspected)
-    },
+    |bench, name| bench.open((name, "passed on", Goal::AtMost(16.0)), Lane::Passed),
+    |bench, name| bench.open((name, "inspected", Goal::AtMost(60.0)), Lane::Inspected),
 ];
 
 const TRIPS: Work = ("round-trips", 5_000, 1);
@@ -114,7 +130,12 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Our lane and the direct one, and those of mitmproxy and squid where they do the same.
-    fn sides(&self, lane: Lane, direct: Lane, work: Work) -> Result<Vec<(String, f64)>> {
+    fn sides(&self, lane: Lane, work: Work) -> Result<Vec<(String, f64)>> {
+        let direct = match lane {
+            Lane::Plain | Lane::PlainDirect => Lane::PlainDirect,
+            Lane::Bare | Lane::BareDirect => Lane::BareDirect,
+            Lane::Direct | Lane::Passed | Lane::Inspected | Lane::Mitmproxy | Lane::Squid => Lane::Direct,
+        };
         let number = |lane| move || self.server.number(self.place, lane, work);
         let mut sides = vec![Side::new("wardroom", number(lane)), Side::new("direct", number(direct))];
         if self.server.has_mitmproxy() && matches!(lane, Lane::Inspected) {
@@ -128,14 +149,14 @@ impl Bench<'_> {
 
     /// Microseconds that a lane adds.
     fn added(&self, row: Described, lane: Lane, work: Work) -> Result<Row> {
-        let sides = self.sides(lane, Lane::Direct, work)?;
+        let sides = self.sides(lane, work)?;
         let [(_, ours), (_, direct), ..] = sides.as_slice() else { anyhow::bail!("nothing measured") };
         let result = ours - direct;
         Ok(row_of(row, ("us", "us added"), sides, result))
     }
 
     fn flow(&self, name: &'static str) -> Result<Row> {
-        let mut sides = self.sides(Lane::Plain, Lane::PlainDirect, ("flow", 1 << 30, 1))?;
+        let mut sides = self.sides(Lane::Plain, ("flow", 1 << 30, 1))?;
         for (_, bytes) in &mut sides {
             *bytes /= 1024.0 * 1024.0 * 1024.0;
         }
@@ -144,10 +165,9 @@ impl Bench<'_> {
         Ok(row_of(row, ("GiB/s", "of direct"), sides, result))
     }
 
-    fn requests(&self, name: &'static str) -> Result<Row> {
-        let sides = self.sides(Lane::Inspected, Lane::Direct, REQUESTS)?;
+    fn requests(&self, row: Described, lane: Lane, work: Work) -> Result<Row> {
+        let sides = self.sides(lane, work)?;
         let result = ratio(&sides)?;
-        let row = (name, "inspected HTTPS over 32 connections that stay open", Goal::AtLeast(0.5));
         Ok(row_of(row, ("requests/s", "of direct"), sides, result))
     }
 
@@ -168,21 +188,31 @@ impl Bench<'_> {
     }
 
     fn handshakes(&self, name: &'static str) -> Result<Row> {
-        let sides = self.sides(Lane::Inspected, Lane::Direct, HANDSHAKES)?;
+        let sides = self.sides(Lane::Inspected, HANDSHAKES)?;
         let result = sides.first().context("nothing measured")?.1;
         let row = (name, "new inspected TLS connections, a request each", Goal::AtLeast(1_500.0));
         Ok(row_of(row, ("a second", "a second"), sides, result))
     }
 
-    /// What an open connection takes of the gate's memory.
-    fn open(&self, row: Described, lane: Lane) -> Result<Row> {
-        let mut load = self.server.load(self.place, lane, ("open", OPEN, 1))?;
+    /// What an open connection takes of the gate's memory: of as many as there is room for.
+    fn open(&self, (name, how, goal): Described, lane: Lane) -> Result<Row> {
+        let count = OPEN.min(room()?);
+        let mut load = self.server.load(self.place, lane, ("open", count, 1))?;
         let gate = load.gate()?;
         let before = resident(gate)?;
         load.work()?;
-        let each = (resident(gate)? - before) / f64::from(u32::try_from(OPEN)?);
-        Ok(row_of(row, ("KiB", "KiB each"), vec![("wardroom".to_owned(), each)], each))
+        let each = (resident(gate)? - before) / f64::from(u32::try_from(count)?);
+        let row = row_of((name, "", goal), ("KiB", "KiB each"), vec![("wardroom".to_owned(), each)], each);
+        let most = if count < OPEN { ", as many as the limit on descriptors permits" } else { "" };
+        Ok(Row { what: format!("{count} open connections{most}, {how}").into(), ..row })
     }
+}
+
+/// Connections that a gate can hold open: two descriptors each, of as many as the hard limit permits.
+fn room() -> Result<usize> {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let most = most.map_or(Ok(usize::MAX), usize::try_from)?;
+    Ok(most.saturating_sub(BESIDES) / 2)
 }
 
 fn row_of(
@@ -191,7 +221,7 @@ fn row_of(
     sides: Vec<(String, f64)>,
     result: f64,
 ) -> Row {
-    Row { name, what, unit, sides, result, means, goal, reached: goal.holds(result) }
+    Row { name, what: what.into(), unit, sides, result, means, goal, reached: goal.holds(result) }
 }
 
 /// Seconds of user and system time of a process.

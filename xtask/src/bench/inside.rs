@@ -36,7 +36,16 @@ pub(crate) fn compare(place: &Place, load: &[&str], rounds: usize, row: Describe
     }
     let sides = interleaved(rounds, sides)?;
     let result = ratio(&sides)?;
-    Ok(Row { name, what, unit: "s", sides, result, means: "times bare", goal, reached: goal.holds(result) })
+    Ok(Row {
+        name,
+        what: what.into(),
+        unit: "s",
+        sides,
+        result,
+        means: "times bare",
+        goal,
+        reached: goal.holds(result),
+    })
 }
 
 /// A million opens for writing from 8 threads, and as many records.
@@ -54,7 +63,7 @@ pub(crate) fn opens(place: &Place) -> Result<Row> {
     let goal = Goal::Exactly(1e6);
     Ok(Row {
         name: "opens",
-        what: "a million opens for writing from 8 threads",
+        what: "a million opens for writing from 8 threads".into(),
         unit: "s",
         sides: vec![("wardroom".to_owned(), took)],
         result: counted,

@@ -38,7 +38,7 @@ fn measured(name: &'static str, what: &'static str, word: &str, least: f64) -> R
     let goal = Goal::AtLeast(least);
     Ok(Row {
         name,
-        what,
+        what: what.into(),
         unit: "records/s",
         sides: vec![("wardroom".to_owned(), rate)],
         result: rate,

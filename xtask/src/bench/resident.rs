@@ -24,7 +24,7 @@ pub(crate) fn resident(place: &Place) -> Result<Row> {
     let goal = Goal::AtMost(25.0);
     Ok(Row {
         name: "resident",
-        what: "keeper, gate and scribe, idle",
+        what: "keeper, gate and scribe, idle".into(),
         unit: "MiB",
         sides: vec![("resident".to_owned(), rss), ("proportional".to_owned(), sum(|numbers| numbers.1))],
         result: rss,

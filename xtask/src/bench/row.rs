@@ -1,5 +1,7 @@
 //! A row of the table, and the arithmetic of medians.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use serde::Serialize;
 
@@ -9,7 +11,7 @@ pub(crate) struct Row {
     /// Its name, as `cargo xtask bench NAME` takes it.
     pub(crate) name: &'static str,
     /// What was done.
-    pub(crate) what: &'static str,
+    pub(crate) what: Cow<'static, str>,
     /// The unit of the sides' numbers.
     pub(crate) unit: &'static str,
     /// Name and median of each side; the first is Wardroom's.

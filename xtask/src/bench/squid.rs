@@ -53,7 +53,7 @@ impl Squid {
         make.args(["-subj", "/CN=authority of squid", "-addext", "basicConstraints=critical,CA:TRUE"]);
         spawn::read(make.arg("-keyout").arg(&key).arg("-out").arg(&authority).stderr(Stdio::null()))?;
         let store = at.join("certificates");
-        spawn::read(spawn::command(CERTIFIER).args(["-c", "-M", "4MB", "-s"]).arg(&store))?;
+        spawn::read(spawn::command(CERTIFIER).args(["-c", "-s"]).arg(&store).args(["-M", "4MB"]))?;
         fs::copy(trusted, at.join("trusted.pem"))?;
         fs::write(at.join("hosts"), format!("127.0.0.1 {host}\n"))?;
         fs::write(at.join("squid.conf"), configuration(at))?;

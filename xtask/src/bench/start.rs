@@ -27,7 +27,7 @@ pub(crate) fn start(place: &Place) -> Result<Row> {
     let goal = Goal::AtMost(2.5);
     Ok(Row {
         name: "start",
-        what: "run of /bin/true, wall",
+        what: "run of /bin/true, wall".into(),
         unit: "ms",
         sides,
         result,

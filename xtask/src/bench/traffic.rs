@@ -1,5 +1,5 @@
-//! Clients and their server for the rows about the gate: the same quick program (`traffic`, an example of the gate's crate)
-//! at both ends, in a cell, in the open, or behind another proxy.
+//! Clients and their server for the rows about the gate: the same program (`traffic`, an example of the gate's crate) at both
+//! ends, in a cell, in the open, or behind another proxy.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +19,7 @@ use crate::spawn;
 const DIRECT: &str = "direct.bench.example";
 const PASSED: &str = "passed.bench.example";
 const INSPECTED: &str = "inspected.bench.example";
+const BARE: &str = "bare.bench.example";
 const PLAIN: &str = "plain.bench.example";
 
 /// A way from a client to the server.
@@ -30,6 +31,10 @@ pub(crate) enum Lane {
     Passed,
     /// Through the gate, which opens TLS.
     Inspected,
+    /// To the server that parses nothing, through the gate, which opens TLS.
+    Bare,
+    /// To the same without a gateway.
+    BareDirect,
     /// Plain TCP without a gateway.
     PlainDirect,
     /// Plain TCP through the gate.
@@ -47,11 +52,18 @@ pub(crate) type Work = (&'static str, usize, usize);
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Talker,
-    tls: u16,
-    plain: u16,
+    ports: Ports,
     authority: PathBuf,
     mitmproxy: Option<Mitmproxy>,
     squid: Option<Squid>,
+}
+
+/// Where the server serves HTTPS, the same fixed bytes behind TLS for everything, and a flood without TLS.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    web: u16,
+    bare: u16,
+    plain: u16,
 }
 
 /// A process that is spoken to line by line, and ends when it is dropped.
@@ -78,15 +90,16 @@ impl Server {
         }
         let authority = place.workspace().join("ca.pem");
         let mut serve = place.in_the_open(&["./traffic", "serve"])?;
-        serve.arg(&authority).args([DIRECT, PASSED, INSPECTED, "127.0.0.1"]);
+        serve.arg(&authority).args([DIRECT, PASSED, INSPECTED, BARE, "127.0.0.1"]);
         let mut process = Talker::start(serve)?;
         let line = process.hear()?;
-        let (tls, plain) = line.split_once(' ').context("no ports")?;
-        let (tls, plain) = (tls.parse()?, plain.parse()?);
-        place.permit_more(&rules(tls, plain, &fs::read_to_string(&authority)?))?;
-        let mitmproxy = Mitmproxy::start(place, tls, &authority)?;
+        let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<u16>, _>>()?;
+        let [web, bare, plain] = *numbers else { bail!("the server said {line:?}") };
+        let ports = Ports { web, bare, plain };
+        place.permit_more(&rules(ports, &fs::read_to_string(&authority)?))?;
+        let mitmproxy = Mitmproxy::start(place, web, &authority)?;
         let squid = Squid::start(DIRECT, &authority)?;
-        let mut server = Self { process, tls, plain, authority, mitmproxy, squid };
+        let mut server = Self { process, ports, authority, mitmproxy, squid };
         // A peer that does not work here would be measured as nothing.
         if server.has_mitmproxy()
             && let Err(error) = server.number(place, Lane::Mitmproxy, ("round-trips", 1, 1))
@@ -133,18 +146,20 @@ impl Server {
             Ok(command)
         };
         let command = match lane {
-            Lane::Direct => outside(DIRECT, &loopback(self.tls), &authority)?,
-            Lane::PlainDirect => outside(DIRECT, &loopback(self.plain), &authority)?,
+            Lane::Direct => outside(DIRECT, &loopback(self.ports.web), &authority)?,
+            Lane::BareDirect => outside(DIRECT, &loopback(self.ports.bare), &authority)?,
+            Lane::PlainDirect => outside(DIRECT, &loopback(self.ports.plain), &authority)?,
             Lane::Passed => inside(PASSED, 443, "ca.pem"),
             Lane::Plain => inside(PLAIN, 80, "ca.pem"),
             Lane::Inspected => inside(INSPECTED, 443, "/etc/ssl/wardroom/authority.pem"),
+            Lane::Bare => inside(BARE, 443, "/etc/ssl/wardroom/authority.pem"),
             Lane::Mitmproxy => {
                 let proxy = self.mitmproxy.as_ref().context("mitmproxy is not installed")?;
                 outside(DIRECT, &loopback(proxy.port), &proxy.authority.to_string_lossy())?
             }
             Lane::Squid => {
                 let proxy = self.squid.as_ref().context("squid is not installed")?;
-                let through = format!("{}/{DIRECT}:{}", loopback(Squid::PORT), self.tls);
+                let through = format!("{}/{DIRECT}:{}", loopback(Squid::PORT), self.ports.web);
                 outside(DIRECT, &through, &proxy.authority().to_string_lossy())?
             }
         };
@@ -217,15 +232,22 @@ impl Drop for Talker {
     }
 }
 
-fn rules(tls: u16, plain: u16, authority: &str) -> String {
+fn rules(ports: Ports, authority: &str) -> String {
+    let Ports { web, bare, plain } = ports;
     let to = |port: u16| format!("address = \"127.0.0.1:{port}\"\n");
+    let inspected = |host: &str, port: u16| {
+        let to = to(port);
+        format!(
+            "\n[[network.allow]]\nhost = \"{host}\"\ninspect = true\n{to}ca = \"\"\"\n{authority}\"\"\"\n"
+        )
+    };
     format!(
-        "\n[network]\nconnections = 12000\n\
-         \n[[network.allow]]\nhost = \"{INSPECTED}\"\ninspect = true\n{}ca = \"\"\"\n{authority}\"\"\"\n\
+        "\n[network]\nconnections = 12000\n{}{}\
          \n[[network.allow]]\nhost = \"{PASSED}\"\n{}\
          \n[[network.allow]]\nhost = \"{PLAIN}\"\nprotocol = \"tcp\"\nports = [80]\n{}",
-        to(tls),
-        to(tls),
+        inspected(INSPECTED, web),
+        inspected(BARE, bare),
+        to(web),
         to(plain)
     )
 }

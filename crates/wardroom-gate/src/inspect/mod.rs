@@ -9,6 +9,8 @@ mod body;
 mod flight;
 mod forward;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod limits;
 mod pace;
@@ -66,8 +68,6 @@ async fn converse(session: &Rc<Session>, agent: Rc<TcpStream>, flight: Vec<u8>) 
     let inspector = &session.gate.inspector;
     let none = || Reason::FailedClosed("this start of the agent has no certificate authority".to_owned());
     let authority = session.gate.authority.as_ref().ok_or_else(none)?;
-    // Small answers are not held back for more (RFC 896).
-    agent.set_nodelay(true).map_err(|e| Reason::FailedClosed(e.to_string()))?;
     let traffic = Rc::clone(&session.traffic);
     let accepting = inspector.acceptors.accept(authority, &session.host, (agent, flight), traffic);
     // In a box of its own, which is gone when the connection is idle.
@@ -113,19 +113,4 @@ async fn rounds(session: &Session) -> Result<(), Reason> {
 /// A program that trusts only its own authorities is not refused by Wardroom: it does not come this way.
 fn outcome(reason: &Reason) -> Outcome {
     if matches!(reason, Reason::ClientDeclined(_)) { Outcome::Failed } else { Outcome::Refused }
-}
-
-/// What the fuzz targets ask.
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing {
-    use wardroom_model::HostName;
-
-    pub(crate) const HEAD: usize = super::limits::HEAD;
-
-    /// The method and the path of a request that goes on to be decided.
-    pub(crate) fn asked(head: &http::request::Parts) -> Option<(String, String)> {
-        let host = HostName::parse("api.example.com").ok()?;
-        let asking = super::request::read(head, &host, 443).ok()?;
-        Some((asking.line.method().to_owned(), asking.line.path_and_query()))
-    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use wardroom_model::Reason;
 
@@ -31,7 +31,11 @@ pub(super) async fn serve(session: &Rc<Session>, agent: Agent) -> Result<(), Rea
     }
 }
 
-async fn one(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
+/// HTTP/1.1, over whatever carries it.
+pub(super) async fn one<A: AsyncRead + AsyncWrite + Unpin>(
+    session: &Rc<Session>,
+    agent: A,
+) -> Result<(), Reason> {
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http1::Builder::new();
     // No timer: who is too slow is seen once a round ([`super::pace`]).
@@ -51,7 +55,11 @@ async fn one(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
     Ok(())
 }
 
-async fn two(session: &Rc<Session>, agent: Agent) -> Result<(), Reason> {
+/// HTTP/2, over whatever carries it.
+pub(super) async fn two<A: AsyncRead + AsyncWrite + Unpin + 'static>(
+    session: &Rc<Session>,
+    agent: A,
+) -> Result<(), Reason> {
     session.pool.streams.set(true);
     let service = service_fn(|request| answer(Rc::clone(session), request));
     let mut builder = http2::Builder::new(session.tasks.clone());

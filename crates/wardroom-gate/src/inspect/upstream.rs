@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
-use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
@@ -39,7 +39,7 @@ pub(super) type Server = Box<TlsStream<TcpStream>>;
 /// The connections to the server of one agent's connection.
 #[derive(Debug)]
 pub(super) struct Pool {
-    two: RefCell<Option<http2::SendRequest<Out>>>,
+    pub(super) two: RefCell<Option<http2::SendRequest<Out>>>,
     one: RefCell<Vec<http1::SendRequest<Out>>>,
     /// The agent has several requests at once, so one that is in use is not waited for.
     pub(super) streams: Cell<bool>,
@@ -132,7 +132,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request. The oldest goes where there are too many: once it is not in use, that closes it.
-    fn keep(&self, one: http1::SendRequest<Out>) {
+    pub(super) fn keep(&self, one: http1::SendRequest<Out>) {
         let mut kept = self.one.borrow_mut();
         if kept.len() >= KEPT {
             kept.remove(0);
@@ -274,10 +274,12 @@ impl Flood {
 
     pub(super) async fn guard<T>(&self, answer: impl Future<Output = T>) -> Result<T, Reason> {
         tokio::select! {
-            answer = answer => Ok(answer),
+            // Where both came at once, it is not chance that decides.
+            biased;
             () = self.0.1.notified() => {
                 Err(Reason::UpstreamProtocol(format!("more than {INTERIM} interim answers")))
             }
+            answer = answer => Ok(answer),
         }
     }
 }
@@ -293,10 +295,8 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     let name = name.map_err(|e| because(Reason::FailedClosed(e.to_string())))?;
     let dialled = dial(permit.clone(), receipt, &policy, &gate.outside, &gate.limits).await;
     gate.alarm();
-    let tcp = dialled?;
-    session.traffic.remote.set(tcp.peer_addr().ok());
-    let prepared = tcp.set_nodelay(true).and_then(|()| SockRef::from(&tcp).set_keepalive(true));
-    prepared.map_err(|e| because(Reason::Unreachable(e.to_string())))?;
+    let (tcp, remote) = dialled?;
+    session.traffic.remote.set(Some(remote));
     let connector = TlsConnector::from(config);
     let handshake = connector.connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
     match timeout(HANDSHAKE_TIME, handshake).await {
@@ -306,7 +306,11 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     }
 }
 
-async fn speak_one(server: Server, tasks: &Tasks) -> Result<http1::SendRequest<Out>, Reason> {
+/// HTTP/1.1 with a server, over whatever carries it.
+pub(super) async fn speak_one<S>(server: S, tasks: &Tasks) -> Result<http1::SendRequest<Out>, Reason>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let mut builder = http1::Builder::new();
     let opened = builder.max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
     let (one, connection) = opened.map_err(|e| broken(&e))?;
@@ -315,7 +319,11 @@ async fn speak_one(server: Server, tasks: &Tasks) -> Result<http1::SendRequest<O
     Ok(one)
 }
 
-async fn speak_two(server: Frames<Server>, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason> {
+/// HTTP/2 with a server, over whatever carries it.
+pub(super) async fn speak_two<S>(server: S, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let mut builder = http2::Builder::new(tasks.clone());
     builder
         .timer(TokioTimer::new())

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::relay::{Traffic, add};
+use crate::relay::{Traffic, add, read};
 
 /// The agent's socket, behind the bytes that were read of it before.
 #[derive(Debug)]
@@ -55,22 +55,6 @@ impl AsyncRead for Wire {
             }
         }
     }
-}
-
-/// Reads what there is. Less than there was room for is all of it: the socket is waited for again before it is asked
-/// again, which saves a call a request. (tokio does the same where the socket is not shared.)
-fn read(tcp: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
-    let mut all = None;
-    let read = tcp.try_io(Interest::READABLE, || {
-        let length = rustix::io::read(tcp, &mut *into)?;
-        if (1..into.len()).contains(&length) {
-            all = Some(length);
-            // What `try_io` takes for: not ready any more.
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(length)
-    });
-    all.map_or(read, Ok)
 }
 
 impl Wire {
