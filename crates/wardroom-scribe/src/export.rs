@@ -108,7 +108,9 @@ fn copy_notes(from: &Place, to: &Place, size: u64) -> Result<(), ExportError> {
         let Some((first, part @ (Part::Note | Part::Index))) = layout::parse(&name) else { continue };
         // The note of a segment speaks of its end, which is where the next one begins.
         let end = firsts.iter().copied().find(|next| *next > first).unwrap_or(u64::MAX);
-        let wanted = end <= size && (part == Part::Note || firsts.contains(&first));
+        // An index belongs to a sealed segment; one that was sealed only after it was copied is copied as it was.
+        let sealed = || to.readable(&layout::name(first, Part::Sealed));
+        let wanted = end <= size && (part == Part::Note || sealed()?.is_some());
         if let Some(mut file) = from.readable(&name)?.filter(|_| wanted) {
             io::copy(&mut file, &mut to.fresh(&name)?).map_err(|source| to.io("write", &name, source))?;
         }

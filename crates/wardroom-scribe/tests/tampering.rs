@@ -121,6 +121,38 @@ fn any_flipped_bit_of_any_file_is_found() {
 }
 
 #[test]
+fn an_export_has_an_index_for_sealed_segments_only() {
+    let original = Original::of(400);
+    let ledger = original.dir("ledger");
+    let sealed = || files(&ledger).into_iter().find(|name| name.ends_with(".seg.lz4"));
+    while sealed().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    // As it is while a segment is being sealed: the index is there, the plain file as well.
+    let name = sealed().unwrap();
+    let first = name.strip_suffix(".seg.lz4").unwrap();
+    fs::write(ledger.join(format!("{first}.seg")), unsealed(&fs::read(ledger.join(&name)).unwrap())).unwrap();
+    fs::remove_file(ledger.join(&name)).unwrap();
+    assert!(ledger.join(format!("{first}.idx")).exists());
+    let export = original.dir("another");
+    wardroom_scribe::export(&ledger, &original.verifier, &export).unwrap();
+    assert_eq!(original.find(&export), Finding::Intact);
+    assert!(export.join(format!("{first}.seg")).exists() && !export.join(format!("{first}.idx")).exists());
+}
+
+/// The frames of a sealed segment: blocks, each with its two lengths and a check sum before it.
+fn unsealed(mut sealed: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while !sealed.is_empty() {
+        let length = |at: usize| u32::from_le_bytes(sealed[at..at + 4].try_into().unwrap()) as usize;
+        let (full, stored) = (length(0), length(4));
+        plain.extend(lz4_flex::block::decompress(&sealed[12..12 + stored], full).unwrap());
+        sealed = &sealed[12 + stored..];
+    }
+    plain
+}
+
+#[test]
 fn a_record_changed_with_its_checksum_is_located_exactly() {
     let original = Original::of(400);
     let dir = original.copy();
