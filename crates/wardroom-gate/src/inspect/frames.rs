@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::limits::{IDLE_FRAMES, PAID_FRAMES};
+use super::limits::{IDLE_FRAMES, PAID_BYTES, PAID_FRAMES};
 
 /// How many more frames a peer may send that move nothing.
 #[derive(Debug)]
@@ -54,8 +54,10 @@ impl Allowance {
         self.spent.get()
     }
 
-    fn pay(&self) {
-        self.left.set(self.left.get().saturating_add(PAID_FRAMES));
+    /// For a head, or a part of a body, of this length.
+    fn pay(&self, length: usize) {
+        let more = u32::try_from(length / PAID_BYTES).unwrap_or(u32::MAX).saturating_add(PAID_FRAMES);
+        self.left.set(self.left.get().saturating_add(more));
     }
 
     fn take(&self) -> io::Result<()> {
@@ -93,7 +95,7 @@ impl<S> Frames<S> {
         read.cut(bytes, |frame| match (frame.kind, *from) {
             (DATA, _) if frame.length > 0 || frame.flags & END_STREAM != 0 => Ok(()),
             (HEADERS, From::Agent) => {
-                allowance.pay();
+                allowance.pay(0);
                 Ok(())
             }
             _ => allowance.take(),
@@ -105,7 +107,7 @@ impl<S> Frames<S> {
         let Self { written, allowance, .. } = self;
         let counted = written.cut(bytes, |frame| {
             if matches!(frame.kind, DATA | HEADERS) {
-                allowance.pay();
+                allowance.pay(frame.length);
             }
             Ok::<_, std::convert::Infallible>(())
         });
@@ -279,6 +281,13 @@ mod tests {
         let window = frame(8, 0, 4);
         let read = |frames: &mut Frames<()>| (0..1000).for_each(|_| frames.said(&frame(0, 0, 100)));
         assert_eq!(passed(From::Agent, &window, read), IDLE_FRAMES + 1000 * PAID_FRAMES);
+        // As a program in Go does that reads by 4 KiB: two windows each time.
+        let mut frames = Frames::new((), From::Agent, Allowance::new());
+        (frames.read, frames.written) = (Cutter::behind(0), Cutter::behind(0));
+        for _ in 0..10_000 {
+            frames.said(&frame(0, 0, 16 * 1024));
+            assert!((0..8).all(|_| frames.heard(&window).is_ok()), "a large answer, and no flood");
+        }
         let allowance = Allowance::new();
         while allowance.take().is_ok() {}
         assert!(allowance.is_spent());
