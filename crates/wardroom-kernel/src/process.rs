@@ -72,7 +72,7 @@ pub fn clone_into_namespaces() -> io::Result<Cloned> {
 /// # Errors
 /// What `clone(2)` says.
 pub fn resting_in_user_namespace() -> io::Result<(Pid, OwnedFd)> {
-    // Never freed: nobody could say when the process has left it. A start needs two at most.
+    // Never freed: nobody here could say when the process has left it. A start needs one for each directory that the agent owns.
     let stack = Vec::leak(vec![0_u8; RESTING_STACK]).as_mut_ptr_range();
     let flags =
         libc::CLONE_VM | libc::CLONE_NEWUSER | libc::CLONE_PIDFD | libc::CLONE_UNTRACED | libc::SIGCHLD;
