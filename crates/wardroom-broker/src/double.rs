@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a double was asked: `METHOD path`, the head, the body.
 #[derive(Debug, Clone)]
@@ -45,6 +45,11 @@ impl Double {
             }
         });
         Self { base, asked }
+    }
+
+    /// While this is held, it takes a question and does not answer.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.asked.lock().unwrap()
     }
 
     pub(crate) fn asked(&self, number: usize) -> Asked {

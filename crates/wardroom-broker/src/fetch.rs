@@ -249,7 +249,7 @@ impl Sources {
 
 impl Got {
     /// Without a value yet.
-    fn from_source(source: String) -> Self {
+    pub(crate) fn from_source(source: String) -> Self {
         let material = Material::Plain(Secret::new(Vec::new()));
         Self {
             material,

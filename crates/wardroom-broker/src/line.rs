@@ -250,17 +250,7 @@ mod tests {
 
     fn got(token: &str) -> Got {
         let material = Material::Plain(Secret::new(token.as_bytes().to_vec()));
-        let source = String::new();
-        Got {
-            material,
-            set_at: None,
-            stored: None,
-            expires: None,
-            again: None,
-            source,
-            lease: None,
-            halves: None,
-        }
+        Got { material, ..Got::from_source(String::new()) }
     }
 
     #[test]

@@ -127,6 +127,8 @@ struct Broker {
     sources: Sources,
     lines: BTreeMap<String, Line>,
     outbox: VecDeque<Packet>,
+    /// Questions to sources that are under way, also those of credentials that have left the policy.
+    asked: usize,
     /// Values to end at their sources.
     endings: Vec<Ending>,
     /// Those whose sources are being told, and which sources.
@@ -189,6 +191,7 @@ impl Broker {
         let (outbox, endings, woken) = (VecDeque::new(), Vec::new(), Arc::new(woken));
         Ok(Self {
             settled: false,
+            asked: 0,
             under_way: BTreeMap::new(),
             next_ending: 0,
             control,
@@ -309,6 +312,7 @@ impl Broker {
                     Ask { anew: line.wanted, old: line.got.take(), credential: Arc::clone(&line.credential) };
                 line.wanted = false;
                 line.busy = true;
+                self.asked += 1;
                 ask.begin(self.sources.clone(), self.tell.clone(), Arc::clone(&self.woken))?;
             }
         }
@@ -358,12 +362,13 @@ impl Broker {
 
     /// Takes what a thread has found out.
     fn learn(&mut self, asked: Asked) -> Result<(), BrokerError> {
+        self.asked -= 1;
         let extent = asked.extent();
         let Asked { credential, outcome, old, anew } = asked;
         let (now, steady) = (clock::unix(), clock::steady());
         let Some(line) = self.lines.get_mut(&credential.name).filter(|line| *line.credential == *credential)
         else {
-            // The policy changed meanwhile: nobody wants it any more.
+            // The policy changed meanwhile, or the run ends: nobody wants it any more.
             let new = outcome.ok().and_then(Outcome::got);
             self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
             self.end(credential, old, extent, Duration::ZERO);
@@ -425,21 +430,14 @@ impl Broker {
         let _gone = rustix::net::shutdown(&self.gate, rustix::net::Shutdown::Both);
         // Nothing is due later than this.
         let all = until + GRACE;
-        let lines = std::mem::take(&mut self.lines);
-        let mut asked = lines.values().filter(|line| line.busy).count();
-        for line in lines.into_values() {
+        for line in std::mem::take(&mut self.lines).into_values() {
             self.end(line.credential, line.got, Extent::Use, Duration::ZERO);
         }
         self.begin_endings(all)?;
-        while asked > 0 || !self.under_way.is_empty() {
+        while self.asked > 0 || !self.under_way.is_empty() {
             match self.news.recv_timeout(clock::left(until)) {
-                Ok(News::Asked(news)) => {
-                    asked -= 1;
-                    let extent = news.extent();
-                    let Asked { credential, outcome, old, anew: _ } = news;
-                    let new = outcome.ok().and_then(Outcome::got);
-                    self.end(Arc::clone(&credential), new, Extent::Use, Duration::ZERO);
-                    self.end(credential, old, extent, Duration::ZERO);
+                Ok(News::Asked(asked)) => {
+                    self.learn(asked)?;
                     self.begin_endings(all)?;
                 }
                 Ok(News::Ended(id, ending, said)) => {

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use age::{DecryptError, Decryptor, Encryptor, x25519};
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 use thiserror::Error;
 use wardroom_model::{AgentName, Secret};
 use zeroize::Zeroizing;
@@ -169,6 +169,7 @@ impl Store {
         to: &x25519::Recipient,
         set_at: u64,
     ) -> Result<Label, StoreError> {
+        let _alone = self.alone()?;
         let version = self.last_version(name)? + 1;
         let label = self.write(name, secret, to, (version, set_at))?;
         self.remove(&self.path(name, "revoked")?)?;
@@ -188,6 +189,7 @@ impl Store {
         after: (u64, u64),
     ) -> Result<Option<Label>, StoreError> {
         let (before, now) = after;
+        let _alone = self.alone()?;
         if self.is_revoked(name)? || self.last_version(name)? != before {
             return Ok(None);
         }
@@ -198,6 +200,14 @@ impl Store {
             return Ok(None);
         }
         Ok(Some(label))
+    }
+
+    /// Nobody else puts anything in while this is held. A revocation waits for nobody.
+    fn alone(&self) -> Result<File, StoreError> {
+        let failed = |source| StoreError::File { act: "lock", path: self.directory.clone(), source };
+        let directory = File::open(&self.directory).map_err(failed)?;
+        flock(&directory, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+        Ok(directory)
     }
 
     fn write(

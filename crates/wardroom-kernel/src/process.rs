@@ -72,23 +72,27 @@ pub fn clone_into_namespaces() -> io::Result<Cloned> {
 /// # Errors
 /// What `clone(2)` says.
 pub fn resting_in_user_namespace() -> io::Result<(Pid, OwnedFd)> {
-    // Never freed: nobody could say when the process has left it. A start needs two at most.
+    // Never freed: nobody here could say when the process has left it. A start needs one for each directory that the agent owns.
     let stack = Vec::leak(vec![0_u8; RESTING_STACK]).as_mut_ptr_range();
     let flags =
         libc::CLONE_VM | libc::CLONE_NEWUSER | libc::CLONE_PIDFD | libc::CLONE_UNTRACED | libc::SIGCHLD;
     let ourselves = usize::try_from(rustix::process::getpid().as_raw_nonzero().get()).unwrap_or_default();
     let ourselves = ptr::without_provenance_mut(ourselves);
     let mut raw_pidfd: RawFd = -1;
+    // It inherits the mask: a handler of the caller's would run on a stack that is too small for it, in the caller's memory.
+    let before = swap_mask(&full_set())?;
     // SAFETY: `rest` runs on a stack that nobody else uses and that is never freed; `raw_pidfd` is a live int, which the kernel
     // writes before the call returns.
     let result =
         unsafe { libc::clone(rest, aligned(stack.end).cast(), flags, ourselves, &raw mut raw_pidfd) };
-    let pid = pid_from(i64::from(result))?.ok_or_else(|| io::Error::from(io::ErrorKind::Other))?;
+    let pid = pid_from(i64::from(result));
+    swap_mask(&before)?;
+    let pid = pid?.ok_or_else(|| io::Error::from(io::ErrorKind::Other))?;
     // SAFETY: clone succeeded, so the kernel stored a descriptor that nobody else owns.
     Ok((pid, unsafe { OwnedFd::from_raw_fd(raw_pidfd) }))
 }
 
-/// Two calls deep, and no signal is handled there.
+/// Two calls deep, and no signal is handled there: all are blocked.
 const RESTING_STACK: usize = 16 * 1024;
 
 /// The stack pointer that a C function expects: a multiple of 16 at or below.
@@ -229,14 +233,15 @@ pub fn children_as_descriptor() -> io::Result<OwnedFd> {
 /// # Errors
 /// What `sigprocmask(2)` says.
 pub fn set_mask(block: bool) -> io::Result<()> {
-    let mut set = empty_set();
-    if block {
-        // SAFETY: `set` is a valid place for a set.
-        unsafe { libc::sigfillset(&raw mut set) };
-    }
-    // SAFETY: `set` is initialised; a null pointer asks for no copy of the old mask.
-    match unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) } {
-        0 => Ok(()),
+    swap_mask(&if block { full_set() } else { empty_set() }).map(|_before| ())
+}
+
+/// Sets which signals are blocked, and returns which were before.
+fn swap_mask(to: &libc::sigset_t) -> io::Result<libc::sigset_t> {
+    let mut before = empty_set();
+    // SAFETY: both are initialised sets that outlive the call.
+    match unsafe { libc::sigprocmask(libc::SIG_SETMASK, to, &raw mut before) } {
+        0 => Ok(before),
         _ => Err(io::Error::last_os_error()),
     }
 }
@@ -252,6 +257,13 @@ pub fn reset_dispositions() {
         // SAFETY: the kernel reads the zeroed structure, which is no smaller than its own; the default runs no code.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
     }
+}
+
+fn full_set() -> libc::sigset_t {
+    let mut set = empty_set();
+    // SAFETY: `set` is a valid place for a set.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set
 }
 
 fn empty_set() -> libc::sigset_t {
@@ -404,5 +416,27 @@ mod tests {
     fn a_threaded_process_is_never_cloned() {
         let handle = std::thread::spawn(|| clone_into_namespaces().map(|_| ()).unwrap_err().kind());
         assert_eq!(handle.join().unwrap(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a skip is counted by xtask")]
+    fn what_rests_handles_no_signal_and_leaves_its_caller_s_mask_as_it_was() {
+        let blocked = |process: &str| {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+            u64::from_str_radix(mask, 16).unwrap()
+        };
+        let before = blocked("thread-self");
+        let Ok((pid, pidfd)) = resting_in_user_namespace() else {
+            eprintln!("SKIPPED: what_rests_handles_no_signal: no user namespaces here");
+            return;
+        };
+        assert_eq!(blocked("thread-self"), before);
+        let asking = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGCHLD];
+        let theirs = blocked(&pid.to_string());
+        assert!(asking.iter().all(|signal| theirs >> (signal - 1) & 1 == 1), "{theirs:x}");
+        rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
+        let who = rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd));
+        rustix::process::waitid(who, rustix::process::WaitIdOptions::EXITED).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use wardroom_kernel::ring::{Malformed, Message, Region, Ring, RingError, State};
 use wardroom_ledger::Producer;
 
 use crate::message;
-use crate::place::{Place, PlaceError};
+use crate::place::{Place, PlaceError, SYNC};
 
 /// Why there is no ring.
 #[derive(Debug, Error)]
@@ -57,7 +57,8 @@ pub fn create_ring(ledger_dir: &Path, producer: Producer) -> Result<OwnedFd, Rin
     place.remove(&beside)?;
     let fresh = place.fresh(&beside)?;
     match fill(&fresh, producer, boot, left.as_ref()) {
-        Ok(true) => {}
+        // The old one has outlived a power cut, and goes only once the new one would.
+        Ok(true) => fresh.sync_all().map_err(|source| place.io(SYNC, &beside, source))?,
         // Nothing that can be read as a ring, such as one whose making was cut short, or not all of it. Such a one is kept for
         // whoever wants to know, under a name that is never read.
         Ok(false) if length > 0 => place.rename(&name, &format!("{name}.damaged"))?,

@@ -339,6 +339,21 @@ fn s5_a_token_whose_credential_leaves_the_policy_is_ended_and_the_run_goes_on() 
 }
 
 #[test]
+fn a_broker_that_loses_its_process_for_commands_gives_back_what_it_had_beside_its_successor() {
+    let Some(keyed) = Keyed::new("a_broker_that_loses_its_process_for_commands") else { return };
+    let (base, asked) = token_server("200 OK");
+    keyed.exchanges_at(&base, "source = { command = [\"/bin/echo\", \"client-secret\"] }\n");
+    let agent = keyed.stage.start("scout", "while [ ! -e /workspace/stop ]; do sleep 0.1; done; echo 1 2");
+    until("the token is in use", || keyed.log("credential").contains("in use"));
+    keyed.kill("programs");
+    until("it is given back", || keyed.log("credential").contains("keyed: given back to"));
+    until("a token is in use again", || keyed.log("credential").matches("in use").count() == 2);
+    assert!(asked.lock().unwrap().contains(&"token=at-1&token_type_hint=access_token".to_owned()));
+    keyed.stop(agent);
+    assert_eq!(keyed.log("credential").matches("keyed: given back to").count(), 2);
+}
+
+#[test]
 fn s5_at_the_end_of_a_run_its_token_is_ended_and_on_record() {
     let Some(keyed) = Keyed::new("s5_at_the_end_of_a_run") else { return };
     let (base, asked) = token_server("200 OK");
@@ -365,6 +380,8 @@ fn s5_without_a_running_agent_the_stored_right_is_ended_at_its_server_or_that_it
         assert!(keyed.log("operator").contains(wanted), "{}", keyed.log("operator"));
         assert!(!format!("{said:?}{}", keyed.log("operator")).contains("rt-1"));
         assert!(keyed.stage.call(&["credential", "list", "scout"]).out.contains("revoked"));
+        let again = keyed.revoke();
+        assert!(again.code == 0 && again.err.contains("nothing of it was ended at"), "{again:?}");
     }
     // A store that is locked holds the revocation up no more than a server does.
     let Some(keyed) = Keyed::new("s5_without_a_running_agent") else { return };

@@ -166,16 +166,17 @@ fn a_new_gate_is_told_everything_again_and_ages_are_said_once() {
 
 const TOKEN: &str = r#"{"access_token":"at-1","token_type":"bearer","expires_in":3600}"#;
 
+fn oauth2(double: &Double, more: &str) -> String {
+    let kind = format!(
+        "kind = \"oauth2\"\ntoken_url = \"{0}/token\"\nrevoke_url = \"{0}/revoke\"\nclient_id = \"me\"\n{more}",
+        double.base
+    );
+    POLICY.replace("header = \"x-api-key\"", &kind)
+}
+
 /// A broker of a credential of OAuth 2, unlocked, which has had its first token.
 fn exchanging(double: &Double, more: &str) -> Bench {
-    let text = POLICY.replace(
-        "header = \"x-api-key\"",
-        &format!(
-            "kind = \"oauth2\"\ntoken_url = \"{0}/token\"\nrevoke_url = \"{0}/revoke\"\nclient_id = \"me\"\n{more}",
-            double.base
-        ),
-    );
-    let bench = Bench::start(&text);
+    let bench = Bench::start(&oauth2(double, more));
     bench.set("stored", clock::unix());
     bench.unlock();
     assert!(bench.value().1.eq_ct(b"at-1"));
@@ -226,4 +227,23 @@ fn at_the_end_what_was_made_for_the_run_is_given_back_and_a_users_right_is_not()
     let mut bench = exchanging(&double, "grant = \"refresh\"");
     bench.finish();
     assert!(double.bodies("/revoke").is_empty());
+}
+
+#[test]
+fn a_token_that_comes_after_its_credential_has_left_and_the_run_has_ended_is_given_back() {
+    let double = Double::answering(&[(200, TOKEN), (200, "")]);
+    let mut bench = Bench::start(&oauth2(&double, ""));
+    bench.set("stored", clock::unix());
+    bench.unavailable();
+    let held = double.hold();
+    bench.unlock();
+    let without = POLICY.split("[[credential]]").next().unwrap();
+    control::send_policy(&bench.keeper, memory_file::make("policy", without.as_bytes()).unwrap().as_fd())
+        .unwrap();
+    rustix::net::shutdown(&bench.keeper, rustix::net::Shutdown::Write).unwrap();
+    while message::receive(&bench.gate, &mut vec![0; Supply::LONGEST]).unwrap().is_some() {}
+    drop(held);
+    bench.finish();
+    assert_eq!(bench.given_back(), None);
+    assert_eq!(double.bodies("/revoke"), ["token=at-1&token_type_hint=access_token"]);
 }

@@ -129,3 +129,17 @@ fn what_cannot_be_read_is_revoked_all_the_same() {
     assert!(store.revoke("key").unwrap().is_none());
     assert!(!file.exists() && store.state("key").unwrap() == State::Revoked);
 }
+
+#[test]
+fn what_a_source_gave_never_takes_the_place_of_what_the_operator_has_just_set() {
+    let (_directory, store, identity) = store();
+    let to = identity.to_public();
+    for round in 0..50_u64 {
+        let before = store.put("key", &secret("old"), &to, round).unwrap().version;
+        std::thread::scope(|scope| {
+            scope.spawn(|| store.follow("key", &secret("rotated"), &to, (before, round)).unwrap());
+            store.put("key", &secret("set"), &to, round).unwrap();
+        });
+        assert!(store.take("key", &identity).unwrap().secret.eq_ct(b"set"), "round {round}");
+    }
+}

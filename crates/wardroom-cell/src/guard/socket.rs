@@ -57,14 +57,7 @@ impl Guard {
         let name = self.filter.name(call.call).unwrap_or_default();
         let (op, bytes) = match read_address(name, call) {
             Ok(read) => read,
-            Err(Trouble::Unreadable(errno)) => {
-                let actor = self.settled(call.thread)?.actor.clone();
-                let verdict =
-                    Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned()));
-                let (op, address) = (SocketOp::Connect, SocketTarget::Unreadable);
-                self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
-                return Ok(Reply::Errno(errno).into());
-            }
+            Err(Trouble::Unreadable(errno)) => return self.unreadable(call, errno),
             Err(other) => return Err(other),
         };
         let actor = self.settled(call.thread)?.actor.clone();
@@ -106,6 +99,14 @@ impl Guard {
             (Err(_), Task::Answer(reply)) => Decided::Reply(reply),
             (Err(errno), Task::ConnectTo(_) | Task::ConnectToFile(_)) => Decided::Reply(Reply::Errno(errno)),
         })
+    }
+
+    fn unreadable(&mut self, call: &Notification, errno: Errno) -> Result<Decided, Trouble> {
+        let actor = self.settled(call.thread)?.actor.clone();
+        let verdict = Verdict::refused(Reason::Malformed("an address that cannot be read".to_owned()));
+        let (op, address) = (SocketOp::Connect, SocketTarget::Unreadable);
+        self.record_for(call, &Event::Socket(SocketAct { actor, op, address, verdict }))?;
+        Ok(Reply::Errno(errno).into())
     }
 
     fn attribute(&mut self, attribution: &Attribution) -> Result<(), GuardError> {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::limits::{IDLE_FRAMES, PAID_FRAMES};
+use super::limits::{IDLE_FRAMES, PAID_BYTES, PAID_FRAMES};
 
 /// How many more frames a peer may send that move nothing.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Allowance {
 
 /// Which side is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Peer {
     /// Its heads are requests, each of which is decided and on record.
     Agent,
     /// Its heads are answers, of which a request has one; all before that are interim.
@@ -33,7 +33,7 @@ pub(super) enum From {
 /// The plain text of a connection.
 pub(super) struct Frames<S> {
     inner: S,
-    from: From,
+    peer: Peer,
     read: Cutter,
     written: Cutter,
     allowance: Rc<Allowance>,
@@ -54,8 +54,10 @@ impl Allowance {
         self.spent.get()
     }
 
-    fn pay(&self) {
-        self.left.set(self.left.get().saturating_add(PAID_FRAMES));
+    /// For a head, or a part of a body, of this length.
+    fn pay(&self, length: usize) {
+        let more = u32::try_from(length / PAID_BYTES).unwrap_or(u32::MAX).saturating_add(PAID_FRAMES);
+        self.left.set(self.left.get().saturating_add(more));
     }
 
     fn take(&self) -> io::Result<()> {
@@ -78,22 +80,22 @@ pub(super) fn too_many() -> String {
 }
 
 impl<S> Frames<S> {
-    pub(super) fn new(inner: S, from: From, allowance: Rc<Allowance>) -> Self {
+    pub(super) fn new(inner: S, peer: Peer, allowance: Rc<Allowance>) -> Self {
         // The client's preface comes before its first frame (RFC 9113, 3.4).
         let (preface, none) = (Cutter::behind(PREFACE), Cutter::behind(0));
-        let (read, written) = match from {
-            From::Agent => (preface, none),
-            From::Server => (none, preface),
+        let (read, written) = match peer {
+            Peer::Agent => (preface, none),
+            Peer::Server => (none, preface),
         };
-        Self { inner, from, read, written, allowance }
+        Self { inner, peer, read, written, allowance }
     }
 
     fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { from, read, allowance, .. } = self;
-        read.cut(bytes, |frame| match (frame.kind, *from) {
+        let Self { peer, read, allowance, .. } = self;
+        read.cut(bytes, |frame| match (frame.kind, *peer) {
             (DATA, _) if frame.length > 0 || frame.flags & END_STREAM != 0 => Ok(()),
-            (HEADERS, From::Agent) => {
-                allowance.pay();
+            (HEADERS, Peer::Agent) => {
+                allowance.pay(0);
                 Ok(())
             }
             _ => allowance.take(),
@@ -105,7 +107,7 @@ impl<S> Frames<S> {
         let Self { written, allowance, .. } = self;
         let counted = written.cut(bytes, |frame| {
             if matches!(frame.kind, DATA | HEADERS) {
-                allowance.pay();
+                allowance.pay(frame.length);
             }
             Ok::<_, std::convert::Infallible>(())
         });
@@ -244,8 +246,8 @@ mod tests {
     }
 
     /// How many of these frames are let through at once, of at most a hundred thousand.
-    fn passed(from: From, frame: &[u8], before: impl FnOnce(&mut Frames<()>)) -> u32 {
-        let mut frames = Frames::new((), from, Allowance::new());
+    fn passed(peer: Peer, frame: &[u8], before: impl FnOnce(&mut Frames<()>)) -> u32 {
+        let mut frames = Frames::new((), peer, Allowance::new());
         frames.read = Cutter::behind(0);
         frames.written = Cutter::behind(0);
         before(&mut frames);
@@ -261,24 +263,31 @@ mod tests {
             ("WINDOW_UPDATE", 8, 0, 4),
             ("unknown", 0xfa, 0, 3),
         ] {
-            for from in [From::Agent, From::Server] {
-                assert_eq!(passed(from, &frame(kind, flags, length), |_| {}), IDLE_FRAMES, "{idle}");
+            for peer in [Peer::Agent, Peer::Server] {
+                assert_eq!(passed(peer, &frame(kind, flags, length), |_| {}), IDLE_FRAMES, "{idle}");
             }
         }
-        assert_eq!(passed(From::Agent, &frame(0, 0, 1), |_| {}), 100_000, "small parts of a large body");
+        assert_eq!(passed(Peer::Agent, &frame(0, 0, 1), |_| {}), 100_000, "small parts of a large body");
         assert_eq!(
-            passed(From::Agent, &frame(1, 5, 20), |_| {}),
+            passed(Peer::Agent, &frame(1, 5, 20), |_| {}),
             100_000,
             "requests have limits of their own"
         );
-        assert_eq!(passed(From::Server, &frame(1, 4, 20), |_| {}), IDLE_FRAMES, "interim answers");
+        assert_eq!(passed(Peer::Server, &frame(1, 4, 20), |_| {}), IDLE_FRAMES, "interim answers");
     }
 
     #[test]
     fn a_reader_s_windows_are_paid_for_by_what_it_reads_and_time_renews_the_rest() {
         let window = frame(8, 0, 4);
         let read = |frames: &mut Frames<()>| (0..1000).for_each(|_| frames.said(&frame(0, 0, 100)));
-        assert_eq!(passed(From::Agent, &window, read), IDLE_FRAMES + 1000 * PAID_FRAMES);
+        assert_eq!(passed(Peer::Agent, &window, read), IDLE_FRAMES + 1000 * PAID_FRAMES);
+        // As a program in Go does that reads by 4 KiB: two windows each time.
+        let mut frames = Frames::new((), Peer::Agent, Allowance::new());
+        (frames.read, frames.written) = (Cutter::behind(0), Cutter::behind(0));
+        for _ in 0..10_000 {
+            frames.said(&frame(0, 0, 16 * 1024));
+            assert!((0..8).all(|_| frames.heard(&window).is_ok()), "a large answer, and no flood");
+        }
         let allowance = Allowance::new();
         while allowance.take().is_ok() {}
         assert!(allowance.is_spent());

@@ -35,6 +35,9 @@ pub(super) const IDLE_FRAMES: u32 = 2000;
 /// What each head and each part of a body allows besides, for it is answered by some: windows of stream and connection, a
 /// ping, a reset.
 pub(super) const PAID_FRAMES: u32 = 4;
+/// Bytes of such a part for which one more is allowed: a program in Go opens both windows again for every 4 KiB that it reads, and
+/// what reads by less (gzip's buffer is as large) sends eight for one DATA frame of 16 KiB.
+pub(super) const PAID_BYTES: usize = 1024;
 /// Hosts whose TLS configuration is kept ready: some hundred bytes each.
 pub(super) const HOSTS: usize = 64;
 /// Bytes read at a time of an upgraded connection, each way.

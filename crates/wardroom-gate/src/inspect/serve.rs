@@ -15,7 +15,7 @@ use wardroom_model::Reason;
 use super::accept::{Agent, H2};
 use super::body::Cut;
 use super::forward::answer;
-use super::frames::{Frames, From, too_many};
+use super::frames::{Frames, Peer, too_many};
 use super::limits::{HEAD, HEAD_LIST, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL};
 use super::session::Session;
 
@@ -73,7 +73,7 @@ pub(super) async fn two<A: AsyncRead + AsyncWrite + Unpin + 'static>(
         .initial_stream_window_size(WINDOW_IN)
         .initial_connection_window_size(WINDOW_IN_ALL)
         .auto_date_header(false);
-    let agent = Frames::new(agent, From::Agent, Rc::clone(&session.idle_frames));
+    let agent = Frames::new(agent, Peer::Agent, Rc::clone(&session.idle_frames));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(agent), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -24,7 +24,7 @@ use wardroom_scribe::Receipt;
 
 use super::accept::H2;
 use super::body::Out;
-use super::frames::{Allowance, Frames, From};
+use super::frames::{Allowance, Frames, Peer};
 use super::limits::{
     HANDSHAKE_TIME, HEAD, HEAD_LIST, INTERIM, KEPT, RESET_HERE, SEND, TLS_BUFFER, WINDOW_OUT, WINDOW_OUT_ALL,
 };
@@ -108,7 +108,7 @@ impl Pool {
         let two = server.get_ref().1.alpn_protocol() == Some(H2);
         let lease = if two {
             let two = Box::pin(speak_two(
-                Frames::new(server, From::Server, Rc::clone(&self.idle_frames)),
+                Frames::new(server, Peer::Server, Rc::clone(&self.idle_frames)),
                 &session.tasks,
             ))
             .await

@@ -54,7 +54,7 @@ pub(crate) enum Passphrase {
 #[derive(Debug)]
 pub(super) struct Broker {
     running: Option<Running>,
-    /// Brokers of a policy before, which give back what they had.
+    /// Brokers before, which give back what they had.
     leaving: Vec<Helper>,
     parts: Parts,
     file: String,
@@ -247,36 +247,14 @@ impl Broker {
     pub(super) fn hear(&mut self) -> bool {
         let notes = &mut self.notes;
         self.leaving.retain_mut(|helper| {
-            if !processes::is_readable(helper.control()).unwrap_or(true) {
-                return true;
+            let alive = hear(helper, notes);
+            if !alive {
+                helper.bury();
             }
-            match control::receive(helper.control()) {
-                Ok(Some(answer)) => {
-                    notes.extend(heard(answer));
-                    true
-                }
-                Ok(None) | Err(_) => {
-                    helper.bury();
-                    false
-                }
-            }
+            alive
         });
-        let Some(running) = &self.running else { return true };
-        let controls = [Some(&running.broker), running.programs.as_ref()];
-        controls.into_iter().flatten().all(|helper| {
-            let soon = Deadline::after(Duration::from_millis(1));
-            match processes::wait_readable(helper.control(), soon) {
-                Ok(false) => true,
-                Ok(true) => match control::receive(helper.control()) {
-                    Ok(Some(answer)) => {
-                        notes.extend(heard(answer));
-                        true
-                    }
-                    Ok(None) | Err(_) => false,
-                },
-                Err(_) => false,
-            }
-        })
+        let Some(Running { broker, programs }) = &self.running else { return true };
+        std::iter::once(broker).chain(programs).all(|helper| hear(helper, notes))
     }
 
     /// Starts others in their place, and says how the old ones ended. Until then no credential has a value.
@@ -288,17 +266,21 @@ impl Broker {
         Ok(before)
     }
 
-    /// Ends what runs. The gate notices by the end of its channel.
+    /// Ends what runs, and says how. The gate notices by the end of its channel. A broker that has only lost its programs gives back
+    /// what it had.
     fn bury(&mut self) -> String {
         let Some(Running { mut broker, programs }) = self.running.take() else { return String::new() };
-        put_away(programs);
-        broker.bury()
+        if !hear(&broker, &mut self.notes) {
+            put_away(programs);
+            return broker.bury();
+        }
+        let before = put_away(programs);
+        self.dismiss(broker);
+        format!("its process for commands: {before}")
     }
 
-    /// Has what runs give back what it had, beside its successor. The gate hears the successor alone, once there is one.
-    fn dismiss(&mut self) {
-        let Some(Running { broker, programs }) = self.running.take() else { return };
-        put_away(programs);
+    /// Has a broker give back what it had, beside its successor. The gate hears the successor alone, once there is one.
+    fn dismiss(&mut self, broker: Helper) {
         broker.dismiss();
         self.leaving.push(broker);
     }
@@ -341,7 +323,10 @@ impl Broker {
         self.text.clone_from(&source.text);
         if shape != self.shape {
             self.shape = shape;
-            self.dismiss();
+            if let Some(Running { broker, programs }) = self.running.take() {
+                put_away(programs);
+                self.dismiss(broker);
+            }
             if self.shape.needs(Need::Broker) {
                 let identity = self.identity_again();
                 self.spawn(identity.as_ref(), gate)?;
@@ -427,6 +412,20 @@ impl Shape {
     }
 }
 
+/// Hears what a process says, if it says something. False when it has ended.
+fn hear(helper: &Helper, notes: &mut Vec<Event>) -> bool {
+    if !processes::is_readable(helper.control()).unwrap_or(true) {
+        return true;
+    }
+    match control::receive(helper.control()) {
+        Ok(Some(answer)) => {
+            notes.extend(heard(answer));
+            true
+        }
+        Ok(None) | Err(_) => false,
+    }
+}
+
 /// What an answer means to the operator, said, and what of it belongs on record.
 fn heard(answer: Answer) -> Option<Event> {
     let swaps = || std::fs::read_to_string("/proc/swaps").is_ok_and(|text| text.lines().count() > 1);
@@ -459,12 +458,11 @@ fn heard(answer: Answer) -> Option<Event> {
     }
 }
 
-/// Ends the process for programs, which serves one broker alone. One that is gone needs no killing.
-fn put_away(programs: Option<Helper>) {
-    if let Some(mut programs) = programs {
-        let_go(programs.kill());
-        programs.bury();
-    }
+/// Ends the process for programs, which serves one broker alone, and says how it ended. One that is gone needs no killing.
+fn put_away(programs: Option<Helper>) -> String {
+    let Some(mut programs) = programs else { return String::new() };
+    let_go(programs.kill());
+    programs.bury()
 }
 
 fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {

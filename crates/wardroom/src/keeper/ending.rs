@@ -1,4 +1,4 @@
-//! The end of a run: cell, guard, gate and scribe, in this order. Nothing that was handed over is lost on the way.
+//! The end of a run: cell, guard, gate, broker and scribe, in this order. Nothing that was handed over is lost on the way.
 
 use std::os::fd::BorrowedFd;
 
@@ -46,7 +46,7 @@ impl Run<'_> {
         }
     }
 
-    /// Ends cell, guard, gate and scribe, in this order, and says how it went.
+    /// Ends cell, guard, gate, broker and scribe, in this order, and says how it went.
     pub(super) fn end(mut self) -> Done {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
         // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.

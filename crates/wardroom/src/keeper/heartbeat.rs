@@ -58,8 +58,11 @@ impl Heartbeat {
 }
 
 impl Run<'_> {
-    /// Asks both helpers, where it is time to, and kills the one that is silent. The end of its socket does the rest.
+    /// Asks all helpers, where it is time to, and kills the one that is silent. The end of its socket does the rest.
     pub(super) fn check_heartbeats(&mut self) {
+        if self.crew.scribe.is_given_up() {
+            self.heartbeats.scribe.heard();
+        }
         if self.crew.scribe.gate_waits() || self.crew.gate.is_dismissed() {
             self.heartbeats.gate.heard();
         }
@@ -79,7 +82,8 @@ impl Run<'_> {
     /// The broker, where there is one; and whether the operator has unlocked its store.
     fn check_broker(&mut self) {
         let broker = &mut self.crew.broker;
-        if !broker.runs() {
+        // While the run ends, what it says waits until it is asked to end as well.
+        if !broker.runs() || self.outcome.is_some() {
             self.heartbeats.broker.heard();
         } else if self.heartbeats.broker.next.left().is_none() {
             broker.look_for_key();

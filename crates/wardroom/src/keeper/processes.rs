@@ -1,4 +1,4 @@
-//! The keeper's two helpers: the scribe and the gate. Each is a child with a control socket; the end of the socket is
+//! The keeper's helpers: the scribe, the gate, the broker and its programs. Each is a child with a control socket; the end of the socket is
 //! the end of the process, and a silent end is answered by starting it again.
 
 use crate::failure::let_go;

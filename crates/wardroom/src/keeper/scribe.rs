@@ -1,4 +1,4 @@
-//! The keeper's scribe: started before everything else, ended after everything else, and started again if it fails.
+//! The keeper's scribe: started while the cell is built, ended after everything else, and started again if it fails.
 //! While there is none, whoever wants to record waits.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -24,11 +24,14 @@ pub(super) fn revoke(places: &Places, asked: &cli::CredentialNamed) -> Done {
     ));
     match (stored_ends_at(&subject.credential), sealed, &subject.credential.particulars) {
         (Some(at), Some(sealed), _) => at_server(places, &subject, at, &sealed)?,
+        (Some(at), None, _) => screen::talk(&format!(
+            "The store held nothing that can be read, and so nothing of it was ended at {at}."
+        )),
         (None, _, Particulars::Oauth2(of)) if of.revoke_url.is_none() => screen::talk(&format!(
             "Its policy names no `revoke_url`: tokens that {} gave for it are valid until their time.",
             of.token_url
         )),
-        (Some(_), None, _) | (None, _, _) => {}
+        (None, _, _) => {}
     }
     Ok(0)
 }
