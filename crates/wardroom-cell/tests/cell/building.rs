@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_command_runs_and_its_exit_code_is_returned", exit_code),
     ("a_failure_at_any_step_leaves_nothing_behind", failures),
     ("a_missing_workspace_is_named_and_an_optional_file_left_out", missing),
+    ("a_small_file_is_copied_and_what_a_link_leads_to_is_not", copies),
     ("a_home_or_workspace_that_is_reached_by_a_link_is_refused", planted_links),
     ("the_agent_is_never_the_hosts_root", never_root),
     ("a_kernel_that_lacks_a_feature_is_refused", old_kernel),
@@ -98,6 +99,27 @@ fn missing(world: &World) {
     });
     let mut cell = world.start(&plan);
     assert_eq!(run_in(&mut cell, &["test", "-e", "/etc/file"]).0, 1);
+}
+
+fn copies(world: &World) {
+    let outside = |name: &str| world.directory.join("workspace").join(name);
+    std::fs::write(outside("small"), "small").unwrap();
+    symlink(outside("small"), outside("planted")).unwrap();
+    let mut plan = world.plan();
+    for name in ["small", "planted"] {
+        plan.mounts.push(Mount::Copy { source: outside(name), target: format!("/etc/{name}").into() });
+    }
+    let mut cell = world.start(&plan);
+    let bound = |target: &str| cell.mechanisms().iter().any(|mechanism| mechanism.name == target);
+    assert!(!bound("mount /etc/small") && bound("mount /etc/planted"));
+    for name in ["small", "planted"] {
+        let line = format!(
+            "cat /etc/{name}; exec 9< /etc/{name}; for try in 'chmod 666 /etc/{name}' 'rm -f /etc/{name}' \
+             'ln /etc/{name} /etc/other' 'chmod 666 /proc/self/fd/9' 'dd of=/proc/self/fd/9' 'truncate -s 0 /etc/{name}'; \
+             do $try < /dev/null 2>/dev/null && echo \"$try\"; done"
+        );
+        assert_eq!(run_in(&mut cell, &["/bin/sh", "-c", &line]).1, "small");
+    }
 }
 
 fn planted_links(world: &World) {
