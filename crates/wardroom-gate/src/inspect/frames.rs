@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::limits::{IDLE_FRAMES, PAID_FRAMES};
+use super::limits::{IDLE_FRAMES, PAID_FRAMES, PAID_PART};
 
 /// How many more frames a peer may send that move nothing.
 #[derive(Debug)]
@@ -54,8 +54,9 @@ impl Allowance {
         self.spent.get()
     }
 
-    fn pay(&self) {
-        self.left.set(self.left.get().saturating_add(PAID_FRAMES));
+    fn pay(&self, length: usize) {
+        let parts = u32::try_from(length.div_ceil(PAID_PART)).unwrap_or(1).max(1);
+        self.left.set(self.left.get().saturating_add(parts * PAID_FRAMES));
     }
 
     fn take(&self) -> io::Result<()> {
@@ -93,7 +94,7 @@ impl<S> Frames<S> {
         read.cut(bytes, |frame| match (frame.kind, *from) {
             (DATA, _) if frame.length > 0 || frame.flags & END_STREAM != 0 => Ok(()),
             (HEADERS, From::Agent) => {
-                allowance.pay();
+                allowance.pay(0);
                 Ok(())
             }
             _ => allowance.take(),
@@ -104,8 +105,10 @@ impl<S> Frames<S> {
     fn said(&mut self, bytes: &[u8]) {
         let Self { written, allowance, .. } = self;
         let counted = written.cut(bytes, |frame| {
-            if matches!(frame.kind, DATA | HEADERS) {
-                allowance.pay();
+            match frame.kind {
+                DATA => allowance.pay(frame.length),
+                HEADERS => allowance.pay(0),
+                _ => {}
             }
             Ok::<_, std::convert::Infallible>(())
         });
@@ -279,6 +282,9 @@ mod tests {
         let window = frame(8, 0, 4);
         let read = |frames: &mut Frames<()>| (0..1000).for_each(|_| frames.said(&frame(0, 0, 100)));
         assert_eq!(passed(From::Agent, &window, read), IDLE_FRAMES + 1000 * PAID_FRAMES);
+        // A reader may announce every 4 KiB, for the stream and the connection.
+        let large = |frames: &mut Frames<()>| (0..1000).for_each(|_| frames.said(&frame(0, 0, 16_384)));
+        assert_eq!(passed(From::Server, &window, large), IDLE_FRAMES + 4 * 1000 * PAID_FRAMES);
         let allowance = Allowance::new();
         while allowance.take().is_ok() {}
         assert!(allowance.is_spent());

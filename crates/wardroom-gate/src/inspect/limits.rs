@@ -32,9 +32,11 @@ pub(super) const INTERIM: u32 = 16;
 /// Frames of HTTP/2 a round ([`ROUND`]) that move nothing: SETTINGS, PING, empty DATA, windows, from a server heads beyond its
 /// answers. gRPC's pings are ten seconds apart, and clients begin with a dozen of settings and priorities.
 pub(super) const IDLE_FRAMES: u32 = 2000;
-/// What each head and each part of a body allows besides, for it is answered by some: windows of stream and connection, a
+/// What each head and each begun [`PAID_PART`] of a body allows besides, for it is answered by some: windows of stream and connection, a
 /// ping, a reset.
 pub(super) const PAID_FRAMES: u32 = 4;
+/// What programs in wide use read of a body at a time; some announce each of these reads (Go's server before 1.20).
+pub(super) const PAID_PART: usize = 4096;
 /// Hosts whose TLS configuration is kept ready: some hundred bytes each.
 pub(super) const HOSTS: usize = 64;
 /// Bytes read at a time of an upgraded connection, each way.
