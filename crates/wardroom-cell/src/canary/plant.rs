@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_decoy_has_its_name_only_once_it_is_whole() {
-        use rustix::fs::inotify::{CreateFlags, Reader, ReadFlags, WatchFlags, add_watch, init};
+        use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
         let home = tempfile::tempdir().unwrap();
         let notices = init(CreateFlags::NONBLOCK).unwrap();
         add_watch(&notices, home.path(), WatchFlags::ALL_EVENTS).unwrap();

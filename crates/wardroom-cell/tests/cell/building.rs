@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     ("landlock_of_every_level_from_3_makes_a_cell", landlock_levels),
     ("a_process_with_threads_builds_no_cell", threads),
     ("every_mechanism_is_in_force_as_asked", mechanisms),
+    ("what_a_killed_keeper_left_of_its_groups_is_removed", stale_groups),
     ("limits_that_cannot_be_enforced_are_an_error_with_the_remedy", limits),
     ("a_target_outside_of_the_cell_is_refused", targets),
     ("what_the_agent_owns_outside_is_its_own_inside", ownership),
@@ -99,6 +100,25 @@ fn missing(world: &World) {
     });
     let mut cell = world.start(&plan);
     assert_eq!(run_in(&mut cell, &["test", "-e", "/etc/file"]).0, 1);
+}
+
+fn stale_groups(world: &World) {
+    if world.mode == Mode::User {
+        return;
+    }
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let group = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controller, path) = (parts.next()?, parts.next()?);
+        let ours = ["memory", "pids", "freezer"].contains(&controller);
+        ours.then(|| format!("/sys/fs/cgroup/{controller}{path}/wardroom-scout-1"))
+    };
+    let stale: Vec<_> =
+        groups.lines().filter_map(group).filter(|path| std::fs::create_dir(path).is_ok()).collect();
+    drop(world.start(&with_limits(world)));
+    for path in stale {
+        assert!(!std::fs::exists(&path).unwrap(), "{path}");
+    }
 }
 
 fn copies(world: &World) {
