@@ -250,14 +250,22 @@ fn refused_clone(error: &std::io::Error) -> CellError {
     );
     let explained = if forbidden { NamespaceSwitches::of_this_host().explain() } else { None };
     explained.unwrap_or_else(|| match Errno::from_io_error(error) {
-        // clone(2): a limit of this or of an outer user namespace is reached.
-        Some(Errno::NOSPC | Errno::USERS) => CellError::NamespacesForbidden {
-            why: "the limit user.max_user_namespaces is reached here or in an outer namespace",
-            remedy: "as the host's root: sysctl -w user.max_user_namespaces=15000",
-        },
+        Some(errno) if is_limit(errno) => TOO_MANY,
         Some(_) | None => Fault::new(Step::Clone, "new namespaces", error).into(),
     })
 }
+
+/// clone(2), unshare(2): a limit of this or of an outer user namespace is reached.
+fn is_limit(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::USERS)
+}
+
+/// The kernel does not say which.
+const TOO_MANY: CellError = CellError::NamespacesForbidden {
+    why: "a limit on namespaces (user.max_user_namespaces, user.max_net_namespaces or another) is reached here or in an outer \
+          namespace",
+    remedy: "as the host's root: `sysctl user` shows the limits, and `sysctl -w user.max_user_namespaces=15000` raises one",
+};
 
 /// A refusal during the building may come from the same switches: Ubuntu's lets the namespace be made and takes its powers.
 fn explain(fault: Fault) -> CellError {
@@ -265,6 +273,10 @@ fn explain(fault: Fault) -> CellError {
     let early = matches!(fault.step, Step::Network | Step::Identity | Step::Root | Step::Mount | Step::Proc);
     let explained = match refused {
         Some(Errno::PERM | Errno::ACCESS) if early => NamespaceSwitches::of_this_host().explain(),
+        // Of these steps only the making of a namespace can have no room.
+        Some(errno) if is_limit(errno) && matches!(fault.step, Step::Network | Step::Isolation) => {
+            Some(TOO_MANY)
+        }
         Some(_) | None => None,
     };
     explained.unwrap_or_else(|| fault.into())

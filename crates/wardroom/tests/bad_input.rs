@@ -206,6 +206,22 @@ fn without_user_namespaces_the_remedy_is_said() {
 }
 
 #[test]
+fn a_limit_on_namespaces_is_called_one_whichever_it_is() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for kind in ["net", "mnt", "cgroup"] {
+        let line = format!(
+            "echo 0 > /proc/sys/user/max_{kind}_namespaces && \
+             exec {UNPRIVILEGED} {WARDROOM} --base {} run scout -- true",
+            stage.base().display()
+        );
+        let mut command = Command::new("unshare");
+        let output = command.args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
+        expect(&Said::from(output), CANNOT_CONTAIN, &["a limit on namespaces"]);
+    }
+}
+
+#[test]
 fn a_policy_behind_a_symlink_is_refused() {
     let stage = Stage::new();
     stage.agent("scout", "");

@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(fs::read_to_string(at(name)).unwrap(), text);
         }
         fs::create_dir(at("directory")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         for name in ["directory", "pipe", "other/key"] {
             assert!(matches!(planted(home.path(), name), Ok(Found::Other)), "{name}");
         }
