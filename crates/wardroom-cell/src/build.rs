@@ -2,8 +2,7 @@
 //! whatever fails after that takes all of it away again. The copy, the cell's init, is told the plan and builds by itself, and
 //! the keeper has time for other things meanwhile.
 
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -128,7 +127,7 @@ pub struct Building {
 impl Building {
     /// Tells init the plan, puts it into its control group, gives it its sources and its ids, and lets it go.
     fn supply(&self, plan: &CellPlan, fail: Fail) -> Result<(), CellError> {
-        tell(&self.control, &Request::Plan, &[wire::in_memory("plan", &Blueprint::of(plan))?.as_fd()])?;
+        wire::tell(&self.control, &Request::Plan, &[wire::in_memory("plan", &Blueprint::of(plan))?.as_fd()])?;
         if let Some(cgroup) = &self.cgroup {
             cgroup.add(self.init.pid())?;
         }
@@ -139,7 +138,7 @@ impl Building {
             idmap::write(Some(self.init.pid()), range, range, false)
                 .map_err(|error| Fault::new(Step::Identity, "the map of users", &error))?;
         }
-        tell(&self.control, &Request::Go, &[])
+        Ok(wire::tell(&self.control, &Request::Go, &[])?)
     }
 
     /// The process id of the cell's init, as the host sees it.
@@ -179,17 +178,9 @@ fn give_sources(control: &OwnedFd, taken: &[Option<Taken>]) -> Result<(), CellEr
     for some in all.chunks(message::MOST_DESCRIPTORS) {
         let source = |(mount, taken): &(u32, &Taken)| Source { mount: *mount, kind: taken.kind() };
         let descriptors: Vec<_> = some.iter().map(|(_, taken)| taken.from()).collect();
-        tell(control, &Request::Sources(some.iter().map(source).collect()), &descriptors)?;
+        wire::tell(control, &Request::Sources(some.iter().map(source).collect()), &descriptors)?;
     }
     Ok(())
-}
-
-/// Says something to init. One that has ended already said why; that is heard next.
-fn tell(control: &OwnedFd, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), CellError> {
-    match wire::send(control, request, descriptors) {
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
-        sent => Ok(sent?),
-    }
 }
 
 /// What a finished cell has for the guard, the gate and the ledger.
@@ -259,14 +250,22 @@ fn refused_clone(error: &std::io::Error) -> CellError {
     );
     let explained = if forbidden { NamespaceSwitches::of_this_host().explain() } else { None };
     explained.unwrap_or_else(|| match Errno::from_io_error(error) {
-        // clone(2): a limit of this or of an outer user namespace is reached.
-        Some(Errno::NOSPC | Errno::USERS) => CellError::NamespacesForbidden {
-            why: "the limit user.max_user_namespaces is reached here or in an outer namespace",
-            remedy: "as the host's root: sysctl -w user.max_user_namespaces=15000",
-        },
+        Some(errno) if is_limit(errno) => TOO_MANY,
         Some(_) | None => Fault::new(Step::Clone, "new namespaces", error).into(),
     })
 }
+
+/// clone(2), unshare(2): a limit of this or of an outer user namespace is reached.
+fn is_limit(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::USERS)
+}
+
+/// The kernel does not say which.
+const TOO_MANY: CellError = CellError::NamespacesForbidden {
+    why: "a limit on namespaces (user.max_user_namespaces, user.max_net_namespaces or another) is reached here or in an outer \
+          namespace",
+    remedy: "as the host's root: `sysctl user` shows the limits, and `sysctl -w user.max_user_namespaces=15000` raises one",
+};
 
 /// A refusal during the building may come from the same switches: Ubuntu's lets the namespace be made and takes its powers.
 fn explain(fault: Fault) -> CellError {
@@ -274,6 +273,10 @@ fn explain(fault: Fault) -> CellError {
     let early = matches!(fault.step, Step::Network | Step::Identity | Step::Root | Step::Mount | Step::Proc);
     let explained = match refused {
         Some(Errno::PERM | Errno::ACCESS) if early => NamespaceSwitches::of_this_host().explain(),
+        // Of these steps only the making of a namespace can have no room.
+        Some(errno) if is_limit(errno) && matches!(fault.step, Step::Network | Step::Isolation) => {
+            Some(TOO_MANY)
+        }
         Some(_) | None => None,
     };
     explained.unwrap_or_else(|| fault.into())

@@ -198,8 +198,8 @@ impl Cell {
     /// Starts a program under the walls of the cell.
     ///
     /// # Errors
-    /// When the cell is gone, or a stream is a directory. That the program could not be started is told by
-    /// [`CellEvent::SpawnFailed`].
+    /// When a stream is a directory. That the program could not be started is told by [`CellEvent::SpawnFailed`], that the cell is
+    /// gone by [`CellEvent::Ended`].
     pub fn spawn(&mut self, spawn: Spawn) -> io::Result<SpawnId> {
         let Spawn { argv, env, directory, stdio, terminal } = spawn;
         stdio.iter().try_for_each(is_a_stream)?;
@@ -216,7 +216,7 @@ impl Cell {
         let body = wire::in_memory("spawn", &program)?;
         let [input, output, error] = &stdio;
         let descriptors = [body.as_fd(), input.as_fd(), output.as_fd(), error.as_fd()];
-        wire::send(&self.control, &Request::Spawn(self.last), &descriptors)?;
+        wire::tell(&self.control, &Request::Spawn(self.last), &descriptors)?;
         Ok(SpawnId(self.last))
     }
 

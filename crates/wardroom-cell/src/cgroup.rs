@@ -116,6 +116,9 @@ impl Cgroup {
             group.directories.push(directory);
         }
         // Where it cannot be had, everything is stopped by signal instead.
+        if let Some(parent) = places.legacy("freezer") {
+            sweep(parent, name);
+        }
         if let Some(directory) = places.legacy("freezer").map(|parent| parent.join(name))
             && fs::create_dir(&directory).is_ok()
         {

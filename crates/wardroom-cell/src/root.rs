@@ -108,12 +108,15 @@ const MOST_COPIED: usize = 64 << 10;
 fn take_contents(source: &Path) -> Result<Option<Taken>, Fault> {
     // Not to wait for anybody, should it be a pipe.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+    // It is opened with the keeper's rights, and the plan saw a file here. A link that has come since could lead to a device, to which
+    // opening does something, or into /proc, which tells more to who opens than to the agent.
+    let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
+    match openat2(CWD, source, flags, Mode::empty(), resolve) {
         Ok(file) if is_copied(&fstat(&file).at(Step::Source, shown(source))?) => {
             Ok(Some(Taken::new(file, Kind::Contents)))
         }
         Err(Errno::NOENT) => Ok(None),
-        Ok(_) | Err(Errno::ACCESS) => take_tree(source, COPY, |_, _| Ok(None)),
+        Ok(_) | Err(Errno::ACCESS | Errno::LOOP) => take_tree(source, COPY, |_, _| Ok(None)),
         Err(errno) => Err(Fault::new(Step::Source, shown(source), &errno.into())),
     }
 }

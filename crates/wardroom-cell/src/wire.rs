@@ -1,7 +1,7 @@
 //! What the keeper and a cell's init say to each other. Both are this program, in the same version, so the encoding is
 //! private to them; no other process ever holds an end of this conversation.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -138,6 +138,14 @@ pub(crate) const LONGEST: usize = 64 * 1024;
 pub(crate) fn send<M: Encode<()>>(socket: impl AsFd, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = minicbor::to_vec(message).map_err(|error| io::Error::other(error.to_string()))?;
     message::send(socket, &bytes, fds)
+}
+
+/// Says something to init. One that has ended is heard of next.
+pub(crate) fn tell(control: impl AsFd, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    match send(control, request, fds) {
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => Ok(()),
+        sent => sent,
+    }
 }
 
 pub(crate) fn receive<M: for<'b> Decode<'b, ()>>(

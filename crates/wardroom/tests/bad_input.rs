@@ -206,6 +206,22 @@ fn without_user_namespaces_the_remedy_is_said() {
 }
 
 #[test]
+fn a_limit_on_namespaces_is_called_one_whichever_it_is() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for kind in ["net", "mnt", "cgroup"] {
+        let line = format!(
+            "echo 0 > /proc/sys/user/max_{kind}_namespaces && \
+             exec {UNPRIVILEGED} {WARDROOM} --base {} run scout -- true",
+            stage.base().display()
+        );
+        let mut command = Command::new("unshare");
+        let output = command.args(["--user", "--map-root-user", "sh", "-c", &line]).output().unwrap();
+        expect(&Said::from(output), CANNOT_CONTAIN, &["a limit on namespaces"]);
+    }
+}
+
+#[test]
 fn a_policy_behind_a_symlink_is_refused() {
     let stage = Stage::new();
     stage.agent("scout", "");
@@ -277,6 +293,29 @@ fn a_full_disk_stops_the_start_with_a_clear_message() {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).stdin(policy);
     expect(&Said::from(command.output().unwrap()), LEDGER, &["No space left on device"]);
+}
+
+#[test]
+fn a_start_that_a_full_disk_stopped_keeps_no_later_one_from_starting() {
+    if !is_root() {
+        eprintln!(
+            "SKIPPED: a_start_that_a_full_disk_stopped_keeps_no_later_one_from_starting: needs root to mount a disk"
+        );
+        return;
+    }
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    // Full to the last byte, so that files can be made and nothing can be written.
+    let line = format!(
+        "mount -t tmpfs -o size=16m,mode=755 none {0} && mkdir -p {0}/agents {0}/workspace && cat > {0}/agents/scout.toml && \
+         cat /dev/zero > {0}/fill 2>/dev/null; {WARDROOM} --base {0} run scout -- true && exit 1; \
+         rm {0}/fill && exec {WARDROOM} --base {0} run scout -- true",
+        stage.base().display()
+    );
+    let policy = File::open(stage.policy_file("scout")).unwrap();
+    let mut command = Command::new("unshare");
+    let said = Said::from(command.args(["--mount", "sh", "-c", &line]).stdin(policy).output().unwrap());
+    expect(&said, 0, &["No space left on device"]);
 }
 
 #[test]

@@ -4,11 +4,12 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, mkdirat, openat2, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fstat, linkat, mkdirat, openat2,
+    unlinkat,
 };
 use rustix::io::{Errno, Result};
 
@@ -75,19 +76,43 @@ fn look(directory: &OwnedFd, name: &OsStr, contents: &[u8]) -> Result<Found> {
     Ok(if same { Found::Decoy(file) } else { Found::Other })
 }
 
+/// Under its name only when it is whole: half a decoy, which a kill could leave, would be taken for a file of the agent's at the next
+/// start.
 fn make(directory: &OwnedFd, name: &OsStr, contents: &[u8], owner: Option<(Uid, Gid)>) -> Result<()> {
-    let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-    let file = openat2(directory, name, new | ALWAYS, Mode::RUSR | Mode::WUSR, WITHIN)?;
-    let written = give(&file, owner).and_then(|()| {
-        File::from(file)
-            .write_all(contents)
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    });
-    if written.is_err() {
-        // Half a decoy would be taken for a file of the agent's at the next start.
-        unlinkat(directory, name, AtFlags::empty())?;
+    match openat2(directory, ".", OFlags::WRONLY | OFlags::TMPFILE | ALWAYS, PRIVATE, WITHIN) {
+        Ok(file) => {
+            let file = fill(file, contents, owner)?;
+            let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+            linkat(CWD, nameless, directory, name, AtFlags::SYMLINK_FOLLOW)
+        }
+        // Not every file system has files without a name: `open(2)`.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => make_in_place(directory, name, contents, owner),
+        Err(errno) => Err(errno),
     }
-    written
+}
+
+fn make_in_place(
+    directory: &OwnedFd,
+    name: &OsStr,
+    contents: &[u8],
+    owner: Option<(Uid, Gid)>,
+) -> Result<()> {
+    let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let file = openat2(directory, name, new | ALWAYS, PRIVATE, WITHIN)?;
+    match fill(file, contents, owner) {
+        Ok(_whole) => Ok(()),
+        Err(errno) => {
+            unlinkat(directory, name, AtFlags::empty())?;
+            Err(errno)
+        }
+    }
+}
+
+fn fill(file: OwnedFd, contents: &[u8], owner: Option<(Uid, Gid)>) -> Result<File> {
+    give(&file, owner)?;
+    let mut file = File::from(file);
+    file.write_all(contents).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(file)
 }
 
 fn give(made: &OwnedFd, owner: Option<(Uid, Gid)>) -> Result<()> {
@@ -105,6 +130,7 @@ fn is_agents_doing(errno: Errno) -> bool {
 }
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 const WITHIN: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -133,6 +159,24 @@ mod tests {
     }
 
     #[test]
+    fn a_decoy_has_its_name_only_once_it_is_whole() {
+        use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
+        let home = tempfile::tempdir().unwrap();
+        let notices = init(CreateFlags::NONBLOCK).unwrap();
+        add_watch(&notices, home.path(), WatchFlags::ALL_EVENTS).unwrap();
+        assert!(matches!(planted(home.path(), "key"), Ok(Found::Decoy(_))));
+        let mut room = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&notices, &mut room);
+        let mut seen = ReadFlags::empty();
+        while let Ok(event) = reader.next() {
+            if event.file_name() == Some(c"key") {
+                seen |= event.events();
+            }
+        }
+        assert!(seen.contains(ReadFlags::CREATE) && !seen.contains(ReadFlags::MODIFY), "{seen:?}");
+    }
+
+    #[test]
     fn what_the_agent_has_put_there_is_left_alone() {
         let home = tempfile::tempdir().unwrap();
         let at = |name: &str| home.path().join(name);
@@ -142,7 +186,7 @@ mod tests {
             assert_eq!(fs::read_to_string(at(name)).unwrap(), text);
         }
         fs::create_dir(at("directory")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         for name in ["directory", "pipe", "other/key"] {
             assert!(matches!(planted(home.path(), name), Ok(Found::Other)), "{name}");
         }

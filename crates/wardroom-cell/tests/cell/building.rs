@@ -15,12 +15,14 @@ pub(crate) const CASES: &[Case] = &[
     ("a_command_runs_and_its_exit_code_is_returned", exit_code),
     ("a_failure_at_any_step_leaves_nothing_behind", failures),
     ("a_missing_workspace_is_named_and_an_optional_file_left_out", missing),
+    ("a_small_file_is_copied_and_what_a_link_leads_to_is_not", copies),
     ("a_home_or_workspace_that_is_reached_by_a_link_is_refused", planted_links),
     ("the_agent_is_never_the_hosts_root", never_root),
     ("a_kernel_that_lacks_a_feature_is_refused", old_kernel),
     ("landlock_of_every_level_from_3_makes_a_cell", landlock_levels),
     ("a_process_with_threads_builds_no_cell", threads),
     ("every_mechanism_is_in_force_as_asked", mechanisms),
+    ("what_a_killed_keeper_left_of_its_groups_is_removed", stale_groups),
     ("limits_that_cannot_be_enforced_are_an_error_with_the_remedy", limits),
     ("a_target_outside_of_the_cell_is_refused", targets),
     ("what_the_agent_owns_outside_is_its_own_inside", ownership),
@@ -98,6 +100,46 @@ fn missing(world: &World) {
     });
     let mut cell = world.start(&plan);
     assert_eq!(run_in(&mut cell, &["test", "-e", "/etc/file"]).0, 1);
+}
+
+fn stale_groups(world: &World) {
+    if world.mode == Mode::User {
+        return;
+    }
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let group = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controller, path) = (parts.next()?, parts.next()?);
+        let ours = ["memory", "pids", "freezer"].contains(&controller);
+        ours.then(|| format!("/sys/fs/cgroup/{controller}{path}/wardroom-scout-1"))
+    };
+    let stale: Vec<_> =
+        groups.lines().filter_map(group).filter(|path| std::fs::create_dir(path).is_ok()).collect();
+    drop(world.start(&with_limits(world)));
+    for path in stale {
+        assert!(!std::fs::exists(&path).unwrap(), "{path}");
+    }
+}
+
+fn copies(world: &World) {
+    let outside = |name: &str| world.directory.join("workspace").join(name);
+    std::fs::write(outside("small"), "small").unwrap();
+    symlink(outside("small"), outside("planted")).unwrap();
+    let mut plan = world.plan();
+    for name in ["small", "planted"] {
+        plan.mounts.push(Mount::Copy { source: outside(name), target: format!("/etc/{name}").into() });
+    }
+    let mut cell = world.start(&plan);
+    let bound = |target: &str| cell.mechanisms().iter().any(|mechanism| mechanism.name == target);
+    assert!(!bound("mount /etc/small") && bound("mount /etc/planted"));
+    for name in ["small", "planted"] {
+        let line = format!(
+            "cat /etc/{name}; exec 9< /etc/{name}; for try in 'chmod 666 /etc/{name}' 'rm -f /etc/{name}' \
+             'ln /etc/{name} /etc/other' 'chmod 666 /proc/self/fd/9' 'dd of=/proc/self/fd/9' 'truncate -s 0 /etc/{name}'; \
+             do $try < /dev/null 2>/dev/null && echo \"$try\"; done"
+        );
+        assert_eq!(run_in(&mut cell, &["/bin/sh", "-c", &line]).1, "small");
+    }
 }
 
 fn planted_links(world: &World) {

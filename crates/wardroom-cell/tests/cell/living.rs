@@ -21,6 +21,7 @@ pub(crate) const CASES: &[Case] = &[
     ("a_second_command_shares_the_cell_and_its_walls", second_command),
     ("a_frozen_cell_does_nothing_until_it_is_thawed", frozen),
     ("ending_the_cell_ends_everything_in_it", ended),
+    ("a_command_for_a_cell_that_is_gone_is_answered_by_its_end", gone),
     ("the_cell_dies_with_its_keeper", keeper_dies),
     ("a_terminal_is_the_cells_own", terminal),
     ("long_arguments_arrive_and_too_long_ones_are_refused", arguments),
@@ -35,6 +36,17 @@ fn exec_failures(world: &World) {
     assert_eq!(run_in(&mut cell, &["/etc/passwd"]).0, 126);
     assert_eq!(run_in(&mut cell, &["/usr"]).0, 126);
     assert_eq!(run_in(&mut cell, &["true"]).0, 0, "the cell goes on");
+}
+
+fn gone(world: &World) {
+    let mut cell = world.build();
+    rustix::process::kill_process(cell.pid(), Signal::KILL).unwrap();
+    while !cell.is_gone().unwrap() {
+        std::thread::yield_now();
+    }
+    let output = OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
+    cell.spawn(spawn_of(&["true"], &output)).unwrap();
+    assert_eq!(cell.next_event().unwrap(), CellEvent::Ended);
 }
 
 fn killed(world: &World) {

@@ -14,13 +14,21 @@ use super::state::nofollow;
 /// The file of counters, made where there is none. Whether what is in it can be counted with is for the gate to say:
 /// damaged counters refuse what is limited.
 pub(super) fn counters(path: &Path) -> anyhow::Result<OwnedFd> {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(nofollow());
-    let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if file.metadata()?.len() == 0 {
-        let made = Counters::format(&file).with_context(|| format!("cannot make {}", path.display()));
-        drop(made?);
+    let open = |path: &Path, truncate| {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(truncate).read(true).write(true).mode(0o600).custom_flags(nofollow());
+        options.open(path).with_context(|| format!("cannot open {}", path.display()))
+    };
+    let file = open(path, false)?;
+    if file.metadata()?.len() > 0 {
+        return Ok(file.into());
     }
+    // Under their name only when they are whole: a kill or a full disk would leave what refuses every limit from then on.
+    let beside = path.with_extension("new");
+    let file = open(&beside, true)?;
+    let made = Counters::format(&file).with_context(|| format!("cannot make {}", path.display()))?;
+    drop(made);
+    std::fs::rename(&beside, path).with_context(|| format!("cannot make {}", path.display()))?;
     Ok(file.into())
 }
 
@@ -33,4 +41,20 @@ pub(super) fn prices(path: &Path) -> anyhow::Result<String> {
     };
     Prices::parse(&path.display().to_string(), &text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_whose_making_was_cut_short_are_made_again() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("counters");
+        std::fs::write(path.with_extension("new"), "half").unwrap();
+        let first = counters(&path).unwrap();
+        assert!(Counters::open(&first).is_ok() && !path.with_extension("new").exists());
+        let again = std::fs::File::from(counters(&path).unwrap()).metadata().unwrap();
+        assert_eq!(again.len(), std::fs::File::from(first).metadata().unwrap().len());
+    }
 }

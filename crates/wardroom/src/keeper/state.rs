@@ -127,7 +127,9 @@ fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
     let slot = (0..SLOTS)
         .find(|slot| !taken.contains(slot))
         .context("no range of host ids is left for another agent")?;
-    fs::write(&kept, format!("{slot}\n"))?;
+    // Under its name only when it is whole: half of it would keep this agent, and every new one, from starting.
+    let beside = kept.with_extension("new");
+    fs::write(&beside, format!("{slot}\n")).and_then(|()| fs::rename(&beside, &kept))?;
     Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 })
 }
 
