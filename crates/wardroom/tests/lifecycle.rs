@@ -89,6 +89,19 @@ fn a_running_cell_is_entered_under_the_same_walls_and_on_record() {
 }
 
 #[test]
+fn a_command_that_the_end_of_the_run_cuts_off_was_killed() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let run = waiting(&stage, WAIT);
+    let entered = "echo in > /workspace/in; exec sleep 600";
+    let entered = stage.command(&["exec", "scout", "--", "sh", "-c", entered]).spawn().unwrap();
+    until("the second command", || stage.workspace().join("in").exists());
+    go(&stage);
+    assert_eq!(Said::from(run.wait_with_output().unwrap()).code, 0);
+    assert_eq!(Said::from(entered.wait_with_output().unwrap()).code, 137);
+}
+
+#[test]
 fn the_helpers_have_a_filter_no_privilege_and_no_way_to_one() {
     let stage = Stage::new();
     stage.agent("scout", "");

@@ -81,7 +81,7 @@ impl Run<'_> {
             note("the last records", start::record(&handoff, event));
         }
         note("the ledger", scribe.finish());
-        self.operators.farewell(outcome.status);
+        self.operators.farewell();
         if let Some(failure) = outcome.failure {
             return Err(failure);
         }

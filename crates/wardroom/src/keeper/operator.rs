@@ -171,13 +171,16 @@ impl Operators {
         });
     }
 
-    /// The cell is gone: every caller hears it by the end of its line.
-    pub(super) fn farewell(self, status: u32) {
+    /// The cell is gone: every caller hears it by the end of its line, and who waits for a command, that it was killed.
+    pub(super) fn farewell(self) {
         for call in self.calls.values() {
-            if call.waits_for.is_some() && call.line.say(&Answer::Ended { status }, &[]).is_err() {}
+            if call.waits_for.is_some() && call.line.say(&Answer::Ended { status: KILLED }, &[]).is_err() {}
         }
     }
 }
+
+/// The status of a command that was killed with its cell: 128 and the number of SIGKILL.
+const KILLED: u32 = 137;
 
 /// A command to run inside.
 struct Asked {
