@@ -1,6 +1,6 @@
 //! Moving bytes between an agent and a server, both ways, without looking at them.
 //!
-//! A little is copied, which takes fewer system calls; what is more goes through a pipe and is not. A connection holds a pipe only
+//! A little is copied, which takes fewer system calls; what is more goes through a pipe and is not, and what follows it neither. A connection holds a pipe only
 //! while bytes are on their way. Each direction ends by itself (half-close is passed on).
 
 use std::cell::{Cell, RefCell};
@@ -98,10 +98,14 @@ async fn send(server: &TcpStream, mut flight: &[u8], count: &Cell<u64>) -> io::R
 }
 
 async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<()> {
+    // More than a little came last time: a transfer in parts, of which nothing is to be copied.
+    let mut large = false;
     loop {
         from.readable().await?;
         let place = pipes.place().await?;
-        let flow = match little(from, to, pipes, count).await? {
+        let before = count.get();
+        let begun = if large { Flow::Unfinished } else { little(from, to, pipes, count).await? };
+        let flow = match begun {
             Flow::Unfinished => {
                 let mut pipe = pipes.take()?;
                 let result = burst(from, to, &mut pipe, count).await;
@@ -111,6 +115,7 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u
             flow @ (Flow::Paused | Flow::Finished) => flow,
         };
         drop(place);
+        large = usize::try_from(count.get() - before).map_or(true, |moved| moved > LITTLE);
         if flow == Flow::Finished {
             return match SockRef::from(to).shutdown(Shutdown::Write) {
                 // A peer that is gone needs not be told.
