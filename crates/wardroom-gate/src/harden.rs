@@ -101,7 +101,7 @@ pub(crate) fn harden() -> Result<Memory, HardenError> {
     let readable = readable();
     let rules: Vec<_> = readable.iter().map(|place| (place, Rights::Read)).collect();
     landlock::restrict(&rules, landlock::level())?;
-    seccomp::install(&filter::program()?)?;
+    seccomp::install(&filter::CALLS.program()?)?;
     Ok(memory)
 }
 

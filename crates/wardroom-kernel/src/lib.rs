@@ -1,6 +1,7 @@
 //! Every system call and every `unsafe` of the workspace: thin wrappers, one call each, that own their descriptors
 //! and report errors. Nothing here decides what an agent may do.
 
+pub mod call_list;
 pub mod calls;
 pub mod caps;
 pub mod cellnet;

@@ -37,7 +37,7 @@ pub(crate) fn confine(places: &[Place]) -> Result<(), ConfineError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("forbid core dumps"))?;
     let rules: Vec<_> = places.iter().map(|place| (place, Rights::ReadWriteExecute)).collect();
     landlock::restrict(&rules, landlock::level())?;
-    Ok(seccomp::install(&filter::program()?)?)
+    Ok(seccomp::install(&filter::CALLS.program()?)?)
 }
 
 #[cfg(test)]
