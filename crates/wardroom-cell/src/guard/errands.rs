@@ -2,13 +2,14 @@
 //! take back in the middle of it what keeps it from waiting (`O_NONBLOCK`), or close the socket so that the last hold on it,
 //! the guard's, lingers. Such a thread is left to its errand, and another one answers.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{TimerfdClockId, Timespec};
 
 use super::GuardError;
+use super::alarm::Alarm;
 
 /// The errand that the answering thread is out for.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(super) struct Errands {
     /// The number that was out when it was looked last.
     seen: AtomicU64,
     /// Readable when it is time to look. Set at most once a look, for it costs a system call.
-    timer: OwnedFd,
+    timer: Alarm,
     armed: AtomicBool,
     /// Held by every thread that waits, or is out for too long.
     waiting: Arc<()>,
@@ -27,9 +28,7 @@ pub(super) struct Errands {
 
 impl Errands {
     pub(super) fn new() -> Result<Self, GuardError> {
-        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|errno| GuardError::Kernel { what: "making a timer", errno })?;
+        let timer = Alarm::new(TimerfdClockId::Monotonic)?;
         let [out, begun, seen] = [NONE; 3].map(AtomicU64::new);
         Ok(Self { out, begun, seen, timer, armed: AtomicBool::new(false), waiting: Arc::new(()) })
     }
@@ -42,7 +41,7 @@ impl Errands {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.out.store(number, Ordering::SeqCst);
         if !self.armed.swap(true, Ordering::SeqCst) {
-            self.set_timer(LOOK)?;
+            self.timer.set(LOOK)?;
         }
         // Held meanwhile, so that those who are out for long are counted among those who wait.
         let waiting = Arc::clone(&self.waiting);
@@ -57,7 +56,7 @@ impl Errands {
 
     /// Looks after the errand that is out. True when it has been for a whole look: whoever is out does not answer again.
     pub(super) fn take_over(&self) -> Result<bool, GuardError> {
-        self.set_timer(0)?;
+        self.timer.set(Timespec::default())?;
         self.armed.store(false, Ordering::SeqCst);
         let out = self.out.load(Ordering::SeqCst);
         let before = self.seen.swap(out, Ordering::SeqCst);
@@ -68,25 +67,15 @@ impl Errands {
             && Arc::strong_count(&self.waiting) <= MAX_OUT
             && self.out.compare_exchange(out, NONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !late && !self.armed.swap(true, Ordering::SeqCst) {
-            self.set_timer(LOOK)?;
+            self.timer.set(LOOK)?;
         }
         Ok(late)
-    }
-
-    fn set_timer(&self, nanoseconds: i64) -> Result<(), GuardError> {
-        let once = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec: 0, tv_nsec: nanoseconds },
-        };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
-            .map(|_before| ())
-            .map_err(|errno| GuardError::Kernel { what: "setting a timer", errno })
     }
 }
 
 const NONE: u64 = 0;
 /// How often it is looked: an errand takes microseconds, and on a machine under load some milliseconds.
-const LOOK: i64 = 20_000_000;
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 /// Threads that wait or are out at the same time, beyond which nobody answers until one is back: twice those that may wait.
 const MAX_OUT: usize = 512;
 

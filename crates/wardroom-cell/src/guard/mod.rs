@@ -6,6 +6,7 @@
 //! call that no wall decides, a connect to a Unix socket's file, it makes itself.
 //! Whatever fails here fails closed: no record, no call.
 
+mod alarm;
 mod connect;
 mod errands;
 mod exec;

@@ -2,22 +2,23 @@
 //! and again is counted, and the count is recorded within a second. Anything else is a record of its own.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{TimerfdClockId, Timespec};
 use wardroom_kernel::notify::{Notification, Reply};
 use wardroom_kernel::remote;
 use wardroom_model::event::Privilege;
 use wardroom_model::{Captured, Event, Reason, Verdict};
 
+use super::alarm::Alarm;
 use super::{Guard, GuardError, Trouble};
 use crate::filter::{CLONE_NEWTIME, NAMESPACES};
 
 /// Refusals that were seen in the last second.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    timer: OwnedFd,
+    timer: Alarm,
     armed: bool,
     seen: BTreeMap<Key, Privilege>,
 }
@@ -27,12 +28,7 @@ type Key = (u32, u32, [u64; 6], Option<Captured>);
 
 impl Refusals {
     pub(super) fn new() -> Result<Self, GuardError> {
-        let timer = rustix::time::timerfd_create(
-            TimerfdClockId::Boottime,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )
-        .map_err(|errno| GuardError::Kernel { what: "making a timer", errno })?;
-        Ok(Self { timer, armed: false, seen: BTreeMap::new() })
+        Ok(Self { timer: Alarm::new(TimerfdClockId::Boottime)?, armed: false, seen: BTreeMap::new() })
     }
 
     /// Readable when counts are due.
@@ -47,13 +43,7 @@ impl Refusals {
 
     fn set_timer(&mut self, seconds: i64) -> Result<(), GuardError> {
         self.armed = seconds != 0;
-        let once = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec: seconds, tv_nsec: 0 },
-        };
-        rustix::time::timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)
-            .map(|_before| ())
-            .map_err(|errno| GuardError::Kernel { what: "setting a timer", errno })
+        self.timer.set(Timespec { tv_sec: seconds, tv_nsec: 0 })
     }
 }
 
