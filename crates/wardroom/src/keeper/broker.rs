@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wardroom_broker::control::{self, Answer};
 use wardroom_broker::{Custody, CustodyError, Keep};
@@ -34,8 +33,6 @@ use crate::screen;
 
 /// How long the first values are waited for before the agent's command starts: the time of one question to a server.
 const FIRST_VALUES: Duration = Duration::from_secs(16);
-/// How long a broker has to take a message from its queue, which it does at once unless it is frozen.
-const TAKING: Duration = Duration::from_secs(2);
 /// How often an operator may mistype a passphrase.
 const ATTEMPTS: usize = 3;
 
@@ -207,13 +204,13 @@ impl Broker {
         let (programs, asks) = match self.shape.needs(Need::Programs) {
             true => {
                 let (asks, asked) = message::pair()?;
-                let (ours, theirs) = channel()?;
+                let (ours, theirs) = processes::channel()?;
                 let given = [theirs.as_fd(), asked.as_fd(), text.as_fd()];
                 (Some(Helper::new(roles::start("programs", &[&self.file], &given, None)?, ours)), Some(asks))
             }
             false => (None, None),
         };
-        let (ours, theirs) = channel()?;
+        let (ours, theirs) = processes::channel()?;
         let store = self.parts.store.to_str().context("the store's path is not UTF-8")?;
         let (to_gate, from_broker) = message::pair()?;
         let mut given = vec![theirs.as_fd(), from_broker.as_fd(), text.as_fd()];
@@ -463,10 +460,4 @@ fn put_away(programs: Option<Helper>) -> String {
     let Some(mut programs) = programs else { return String::new() };
     let_go(programs.kill());
     programs.bury()
-}
-
-fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = message::pair()?;
-    set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
-    Ok((ours, theirs))
 }

@@ -6,11 +6,10 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use wardroom_gate::Inspection;
 use wardroom_gate::control::{self, Answer};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
-use wardroom_kernel::{memory_file, message};
+use wardroom_kernel::memory_file;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 use zeroize::Zeroizing;
@@ -26,8 +25,6 @@ const STARTING: Duration = Duration::from_secs(30);
 /// How long a cell may go without a gate that nobody in it has needed yet. A gate takes some milliseconds of a processor that the
 /// start of cell and command can use, and a command that ends sooner never needs one; most agents connect later than this.
 const IDLE: Duration = Duration::from_millis(20);
-/// How long a gate has to take a part of a policy from its queue, which it does at once unless it is frozen.
-const TAKING: Duration = Duration::from_secs(2);
 
 /// The gate's process, with all that it takes to start another.
 #[derive(Debug)]
@@ -77,7 +74,7 @@ impl Gate {
         let inspection = Zeroizing::new(inspection.encode().or_exit(Exit::Internal)?);
         let (file, text) = (source.shown(), source.text.clone());
         let id = state::gate_id(identity);
-        let (ours, theirs) = channel().or_exit(Exit::Internal)?;
+        let (ours, theirs) = processes::channel().or_exit(Exit::Internal)?;
         let (sockets, firewall) = sockets.split();
         control::send_sockets(&ours, &sockets).or_exit(Exit::Internal)?;
         Ok(Self {
@@ -173,7 +170,7 @@ impl Gate {
         let before = self.helper.bury();
         self.restarts.another()?;
         self.generation = self.generation.checked_add(1).context("too many gates in one session")?;
-        let (ours, theirs) = channel()?;
+        let (ours, theirs) = processes::channel()?;
         self.helper = Helper::new(self.given.spawn(self.generation, &theirs)?, ours);
         drop(theirs);
         control::send_sockets(self.helper.control(), &self.sockets)?;
@@ -225,11 +222,4 @@ impl Given {
             [theirs, &self.ring, &self.attribution, &policy, &inspection, &self.counters].map(AsFd::as_fd);
         roles::start("gate", &[&self.file, &generation.to_string()], &given, self.id)
     }
-}
-
-/// A gate's control socket: the keeper's end, and its own.
-fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = message::pair()?;
-    set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
-    Ok((ours, theirs))
 }

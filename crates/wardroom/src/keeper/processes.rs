@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::time::Timespec;
+use wardroom_kernel::message;
 
 use crate::clock::Deadline;
 
@@ -22,6 +24,16 @@ const MEMORY: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a helper that has closed its socket has to end by itself, so that its own status is what is said and recorded.
 const LAST_BREATH: Duration = Duration::from_millis(500);
+
+/// How long a helper has to take a message from its queue, which it does at once unless it is frozen.
+const TAKING: Duration = Duration::from_secs(2);
+
+/// A helper's control socket: the keeper's end, and its own.
+pub(super) fn channel() -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = message::pair()?;
+    set_socket_timeout(&ours, Timeout::Send, Some(TAKING))?;
+    Ok((ours, theirs))
+}
 
 /// A child with a control socket.
 #[derive(Debug)]
@@ -158,7 +170,6 @@ mod tests {
     use std::process::{Command, ExitStatus};
 
     use rustix::process::{Pid, test_kill_process};
-    use wardroom_kernel::message;
 
     use super::*;
 
