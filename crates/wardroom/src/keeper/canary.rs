@@ -1,10 +1,9 @@
 //! The canaries' thread: it puts the decoys into the agent's home while the helpers start, and watches them while the
 //! agent runs. When it ends, for whatever reason, nobody sees who opens a decoy, and the cell is ended.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -17,7 +16,7 @@ use wardroom_model::exit::Exit;
 use wardroom_model::plan::CellPlan;
 use wardroom_scribe::Handoff;
 
-use super::state::{nofollow, random};
+use super::state::{random, whole};
 use super::worker::Worker;
 use crate::failure::{Failure, OrExit};
 use crate::places::AgentPlaces;
@@ -125,16 +124,7 @@ fn mark(file: &Path) -> anyhow::Result<Mark> {
 
 fn make_mark(file: &Path) -> anyhow::Result<Mark> {
     let mark = Mark::new(random()?);
-    // Under its name only when it is whole: half a mark would be none. We hold the agent's lock.
-    let new = file.with_extension("new");
-    let mut written = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(nofollow())
-        .open(&new)
-        .with_context(|| format!("cannot make {}", new.display()))?;
-    writeln!(written, "{}", mark.as_str()).and_then(|()| fs::rename(&new, file))?;
+    // Half a mark would be none.
+    whole(file, 0o600, |mut file| Ok(writeln!(file, "{}", mark.as_str())?))?;
     Ok(mark)
 }

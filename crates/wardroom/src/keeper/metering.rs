@@ -9,26 +9,22 @@ use std::path::Path;
 use anyhow::Context;
 use wardroom_gate::{Counters, Prices};
 
-use super::state::nofollow;
+use super::state::{nofollow, whole};
 
 /// The file of counters, made where there is none. Whether what is in it can be counted with is for the gate to say:
 /// damaged counters refuse what is limited.
 pub(super) fn counters(path: &Path) -> anyhow::Result<OwnedFd> {
-    let open = |path: &Path, truncate| {
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(truncate).read(true).write(true).mode(0o600).custom_flags(nofollow());
-        options.open(path).with_context(|| format!("cannot open {}", path.display()))
-    };
-    let file = open(path, false)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(nofollow());
+    let file = options.open(path).with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata()?.len() > 0 {
         return Ok(file.into());
     }
-    // Under their name only when they are whole: a kill or a full disk would leave what refuses every limit from then on.
-    let beside = path.with_extension("new");
-    let file = open(&beside, true)?;
-    let made = Counters::format(&file).with_context(|| format!("cannot make {}", path.display()))?;
-    drop(made);
-    std::fs::rename(&beside, path).with_context(|| format!("cannot make {}", path.display()))?;
+    // Half of them would refuse every limit from then on.
+    let file = whole(path, 0o600, |file| {
+        Counters::format(file)?;
+        Ok(())
+    })?;
     Ok(file.into())
 }
 

@@ -2,7 +2,7 @@
 //! permissions that work, and what is found is checked before it is trusted.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -127,9 +127,8 @@ fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
     let slot = (0..SLOTS)
         .find(|slot| !taken.contains(slot))
         .context("no range of host ids is left for another agent")?;
-    // Under its name only when it is whole: half of it would keep this agent, and every new one, from starting.
-    let beside = kept.with_extension("new");
-    fs::write(&beside, format!("{slot}\n")).and_then(|()| fs::rename(&beside, &kept))?;
+    // Half of it would keep this agent, and every new one, from starting.
+    whole(&kept, 0o644, |mut file| Ok(writeln!(file, "{slot}")?))?;
     Ok(Identity::Range { first: FIRST_ID + slot * 0x1_0000 })
 }
 
@@ -149,6 +148,24 @@ fn read_slot(file: &Path) -> anyhow::Result<Option<u32>> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
+}
+
+/// A new file, under its name only when it is whole: whoever is killed meanwhile, or finds the disk full, leaves none. The
+/// agent's lock, or one of their own, keeps others from making it too.
+pub(super) fn whole(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&File) -> anyhow::Result<()>,
+) -> anyhow::Result<File> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).read(true).write(true).mode(mode).custom_flags(nofollow());
+    let made = options.open(&beside).map_err(anyhow::Error::from).and_then(|file| {
+        fill(&file)?;
+        fs::rename(&beside, path)?;
+        Ok(file)
+    });
+    made.with_context(|| format!("cannot make {}", path.display()))
 }
 
 /// Makes a directory, or checks that what is there is one, belongs to us, and is no symbolic link.
