@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::limits::{IDLE_FRAMES, PAID_BYTES, PAID_FRAMES};
+use super::limits::{IDLE_FRAMES, PAID_BYTES, PAID_FRAMES, ROUND};
 
 /// How many more frames a peer may send that move nothing.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Allowance {
         Rc::new(Self { left: Cell::new(IDLE_FRAMES), spent: Cell::default() })
     }
 
-    /// Once a round ([`super::limits::ROUND`]) there is some again.
+    /// Once a round ([`ROUND`]) there is some again.
     pub(super) fn renew(&self) {
         self.left.set(self.left.get().max(IDLE_FRAMES));
     }
@@ -76,7 +76,7 @@ impl Allowance {
 
 /// What a peer is ended for, in words.
 pub(super) fn too_many() -> String {
-    format!("{IDLE_FRAMES} frames of HTTP/2 in 15 s that move nothing")
+    format!("{IDLE_FRAMES} frames of HTTP/2 in {} s that move nothing", ROUND.as_secs())
 }
 
 impl<S> Frames<S> {
