@@ -171,8 +171,7 @@ pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize>
     let (server, to_server) = duplex(ROOM);
     let arrived = Rc::<Arrived>::default();
     tokio::task::spawn_local(reflect(server, Rc::clone(&arrived)));
-    let two = upstream::speak_two(to_server, &session.tasks).await.ok()?;
-    *session.pool.two.borrow_mut() = Some(two);
+    session.pool.speak_two(to_server, &session.tasks).await.ok()?;
     let (agent, gate) = duplex(ROOM);
     let (mut answers, mut asks) = tokio::io::split(agent);
     let speak = async {

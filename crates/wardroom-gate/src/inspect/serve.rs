@@ -1,6 +1,5 @@
 //! HTTP towards the agent, in the version that its handshake chose. Each request is answered by itself ([`super::forward`]).
 
-use std::error::Error;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::forward::answer;
 use super::frames::{Frames, Peer, too_many};
 use super::limits::{HEAD, HEAD_LIST, RESET_HERE, RESET_UNSEEN, SEND, STREAMS, WINDOW_IN, WINDOW_IN_ALL};
 use super::session::Session;
+use super::upstream::causes;
 
 /// What saying good-bye may take: a record into a socket's buffer.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -92,14 +92,12 @@ pub(super) async fn two<A: AsyncRead + AsyncWrite + Unpin + 'static>(
 /// What an agent's connection ended with. One that is just closed is no fault.
 fn fault(error: &hyper::Error) -> Result<(), Reason> {
     let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
+    for cause in causes(error) {
         // It is on its request's record.
-        if inner.is::<Cut>() {
+        if cause.is::<Cut>() {
             return Ok(());
         }
-        words = format!("{words}: {inner}");
-        source = inner.source();
+        words = format!("{words}: {cause}");
     }
     if error.is_parse() || error.is_parse_too_large() || broke_http2(&words) {
         Err(Reason::Malformed(words))

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io;
+use std::iter::successors;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,7 +40,7 @@ pub(super) type Server = Box<TlsStream<TcpStream>>;
 /// The connections to the server of one agent's connection.
 #[derive(Debug)]
 pub(super) struct Pool {
-    pub(super) two: RefCell<Option<http2::SendRequest<Out>>>,
+    two: RefCell<Option<http2::SendRequest<Out>>>,
     one: RefCell<Vec<http1::SendRequest<Out>>>,
     /// The agent has several requests at once, so one that is in use is not waited for.
     pub(super) streams: Cell<bool>,
@@ -107,20 +108,37 @@ impl Pool {
         let server = Box::pin(connect(session, receipt, Speech::Any)).await?;
         let two = server.get_ref().1.alpn_protocol() == Some(H2);
         let lease = if two {
-            let two = Box::pin(speak_two(
-                Frames::new(server, Peer::Server, Rc::clone(&self.idle_frames)),
-                &session.tasks,
-            ))
-            .await
-            .map_err(failed)?;
-            *self.two.borrow_mut() = Some(two.clone());
-            Lease::Two(two)
+            Lease::Two(Box::pin(self.speak_two(server, &session.tasks)).await.map_err(failed)?)
         } else {
             self.only_one.set(true);
             Lease::One(Box::pin(speak_one(server, &session.tasks)).await.map_err(failed)?)
         };
         drop(waiting);
         Ok(lease)
+    }
+
+    /// HTTP/2 with the server, over whatever carries it, for this request and the next ones.
+    pub(super) async fn speak_two<S>(
+        &self,
+        server: S,
+        tasks: &Tasks,
+    ) -> Result<http2::SendRequest<Out>, Reason>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let mut builder = http2::Builder::new(tasks.clone());
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(WINDOW_OUT)
+            .initial_connection_window_size(WINDOW_OUT_ALL)
+            .max_header_list_size(HEAD_LIST)
+            .max_send_buf_size(SEND)
+            .max_local_error_reset_streams(RESET_HERE);
+        let server = Frames::new(server, Peer::Server, Rc::clone(&self.idle_frames));
+        let (two, connection) = builder.handshake(TokioIo::new(server)).await.map_err(|e| broken(&e))?;
+        tasks.start(async move { drop(connection.await) });
+        *self.two.borrow_mut() = Some(two.clone());
+        Ok(two)
     }
 
     fn open_two(&self) -> Option<Lease> {
@@ -195,16 +213,10 @@ fn unsent(mut error: hyper::client::conn::TrySendError<Request<Out>>, flood: &Fl
 
 /// Whether the connection ended, rather than the server saying something wrong.
 fn lost(error: &hyper::Error) -> bool {
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if inner.downcast_ref::<io::Error>().is_some_and(is_gone)
-            || inner.downcast_ref().is_some_and(is_unseen)
-        {
-            return true;
-        }
-        source = inner.source();
-    }
-    error.is_incomplete_message() || error.is_closed() || error.is_canceled()
+    let below = causes(error).any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(is_gone) || cause.downcast_ref().is_some_and(is_unseen)
+    });
+    below || error.is_incomplete_message() || error.is_closed() || error.is_canceled()
 }
 
 fn is_gone(error: &io::Error) -> bool {
@@ -319,42 +331,27 @@ where
     Ok(one)
 }
 
-/// HTTP/2 with a server, over whatever carries it.
-pub(super) async fn speak_two<S>(server: S, tasks: &Tasks) -> Result<http2::SendRequest<Out>, Reason>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut builder = http2::Builder::new(tasks.clone());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW_OUT)
-        .initial_connection_window_size(WINDOW_OUT_ALL)
-        .max_header_list_size(HEAD_LIST)
-        .max_send_buf_size(SEND)
-        .max_local_error_reset_streams(RESET_HERE);
-    let (two, connection) = builder.handshake(TokioIo::new(server)).await.map_err(|e| broken(&e))?;
-    tasks.start(async move { drop(connection.await) });
-    Ok(two)
-}
-
 fn failed(reason: Reason) -> Verdict {
     let ours = matches!(reason, Reason::FailedClosed(_));
     let outcome = if ours { Outcome::Refused } else { Outcome::Failed };
     Verdict { outcome, reason, rule: None }
 }
 
+/// What lies below an error of the library, from the top.
+pub(super) fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    successors(error.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
+}
+
 /// What a server did wrong, in the words of the library and of what lies below.
 pub(super) fn broken(error: &hyper::Error) -> Reason {
     let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        if let Some(lost) = inner.downcast_ref::<io::Error>()
+    for cause in causes(error) {
+        if let Some(lost) = cause.downcast_ref::<io::Error>()
             && lost.get_ref().is_none()
         {
             return Reason::Unreachable(lost.to_string());
         }
-        words = format!("{words}: {inner}");
-        source = inner.source();
+        words = format!("{words}: {cause}");
     }
     Reason::UpstreamProtocol(words)
 }
