@@ -1,7 +1,7 @@
 //! The probes of `wardroom verify` in cells of which one wall is missing: those that try this wall get through, or leave no record,
 //! and either is a FAIL (`verify::judge`). There is no flag that takes a wall away, so the cells are built here from a plan.
 
-#![allow(clippy::print_stderr, reason = "a test harness talks to people")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to people")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -12,6 +12,8 @@ use crate::test::programs::Program;
 pub(crate) struct Tally {
     passed: usize,
     pub(crate) failed: usize,
+    /// The lines that say what failed and why.
+    failures: Vec<String>,
     /// Test name to the reason that it gave for not running.
     skipped: BTreeMap<String, String>,
 }
@@ -28,8 +30,11 @@ impl Tally {
         }
         // A test that could not run returned early, so the harness counted it as passed.
         tally.passed = tally.passed.saturating_sub(tally.skipped.len());
+        tally.failures = failures(captured);
         if !captured.status.success() && tally.failed == 0 {
             tally.failed = 1;
+            tally.failures.push(format!("no count; it ended with {}, after saying:", captured.status));
+            tally.failures.extend(last_lines(&captured.stdout).chain(last_lines(&captured.stderr)));
         }
         tally
     }
@@ -70,11 +75,43 @@ fn count(counts: &str, what: &str) -> usize {
         .unwrap_or(0)
 }
 
+/// The names of the tests that failed, and the beginning of what each panic said.
+fn failures(captured: &Captured) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned);
+    let mut said: Vec<String> = captured.stdout.lines().filter_map(name).collect();
+    let mut left = 0_usize;
+    for line in captured.stderr.lines() {
+        left = if line.contains(" panicked at ") { PANIC_LINES } else { left };
+        if left > 0 {
+            said.push(format!("  {line}"));
+            left -= 1;
+        }
+    }
+    said
+}
+
+/// How much of a panic's message the totals repeat; the whole output stands above them.
+const PANIC_LINES: usize = 5;
+
+fn last_lines(text: &str) -> impl Iterator<Item = String> {
+    let mut last: Vec<String> =
+        text.lines().rev().take(PANIC_LINES).map(|line| format!("  {line}")).collect();
+    last.reverse();
+    last.into_iter()
+}
+
+/// What failed in one program, in both halves.
+#[derive(Debug, Default)]
+struct Failures {
+    count: usize,
+    said: Vec<String>,
+}
+
 /// All runs together. A test that ran in one half of the machine is not skipped, whatever the other half says.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     passed: usize,
-    failures: BTreeMap<String, usize>,
+    failures: BTreeMap<String, Failures>,
     skipped: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -83,9 +120,7 @@ impl Totals {
     pub(crate) fn add(&mut self, program: &Program, tally: &Tally) {
         let name = program.to_string();
         self.passed += tally.passed;
-        if tally.failed > 0 {
-            *self.failures.entry(name.clone()).or_default() += tally.failed;
-        }
+        self.add_failures(&name, tally);
         match self.skipped.get_mut(&name) {
             Some(before) => before.retain(|test, _| tally.skipped.contains_key(test)),
             None => {
@@ -97,8 +132,14 @@ impl Totals {
     /// Adds the tests in documentation.
     pub(crate) fn add_doctests(&mut self, tally: &Tally) {
         self.passed += tally.passed;
+        self.add_failures("documentation", tally);
+    }
+
+    fn add_failures(&mut self, program: &str, tally: &Tally) {
         if tally.failed > 0 {
-            self.failures.insert("documentation".to_owned(), tally.failed);
+            let failures = self.failures.entry(program.to_owned()).or_default();
+            failures.count += tally.failed;
+            failures.said.extend_from_slice(&tally.failures);
         }
     }
 
@@ -109,10 +150,11 @@ impl Totals {
 
     /// How many tests failed.
     pub(crate) fn failed(&self) -> usize {
-        self.failures.values().sum()
+        self.failures.values().map(|failures| failures.count).sum()
     }
 
-    /// Says what could not run and why, what failed, and the totals as the last line.
+    /// Says what could not run and why, what failed and what it said, and the totals as the last line: whoever sees no more
+    /// than the end of the output knows where to look.
     pub(crate) fn report(&self) {
         let skipped: usize = self.skipped.values().map(BTreeMap::len).sum();
         if skipped > 0 {
@@ -130,8 +172,11 @@ impl Totals {
                 say!("    {test}");
             }
         }
-        for (program, count) in &self.failures {
-            say!("FAILED in {program}: {count}");
+        for (program, failures) in &self.failures {
+            say!("FAILED in {program}: {}", failures.count);
+            for line in &failures.said {
+                say!("    {line}");
+            }
         }
         say!("\n{} passed, {} failed, {skipped} skipped", self.passed, self.failed());
     }
@@ -162,7 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_is_kept_with_what_it_said() {
+        let out =
+            "test a ... ok\ntest b (User) ... FAILED\ntest result: FAILED. 1 passed; 1 failed; 0 ignored";
+        let tally =
+            Tally::read(&captured(out, "noise\nthread 'b' panicked at x.rs:3:1:\nno such cell\n", 101));
+        assert_eq!((tally.passed, tally.failed), (1, 1));
+        assert_eq!(tally.failures, ["b (User)", "  thread 'b' panicked at x.rs:3:1:", "  no such cell"]);
+    }
+
+    #[test]
     fn a_program_that_dies_without_a_count_is_a_failure() {
-        assert_eq!(Tally::read(&captured("", "aborted", 134)).failed, 1);
+        let tally = Tally::read(&captured("test a ... ok\n", "aborted", 124));
+        assert_eq!(tally.failed, 1);
+        assert_eq!(tally.failures[1..], ["  test a ... ok", "  aborted"], "{:?}", tally.failures);
     }
 }

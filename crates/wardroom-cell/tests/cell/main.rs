@@ -3,7 +3,7 @@
 //!
 //! `cargo test -p wardroom-cell --test cell [-- WORD...]`
 
-#![allow(clippy::print_stderr, reason = "a test harness talks to people")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks to people")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod building;
