@@ -1,4 +1,5 @@
-//! The end of a run: cell, guard, gate, broker and scribe, in this order. Nothing that was handed over is lost on the way.
+//! The end of a run: cell, guard, gate, broker and scribe, in this order, but that init may take its last moment beside them. Nothing that
+//! was handed over is lost on the way.
 
 use std::os::fd::BorrowedFd;
 
@@ -18,26 +19,32 @@ impl Run<'_> {
     fn await_watchers(&mut self) -> anyhow::Result<()> {
         self.crew.guard.stop();
         self.crew.canaries.iter_mut().for_each(CanaryThread::stop);
-        self.await_end(|crew| Some(crew.guard.ended()))?;
-        self.await_end(|crew| crew.canaries.as_ref().map(CanaryThread::ended))
+        self.await_end(|crew| vec![crew.guard.ended()])?;
+        self.await_end(|crew| crew.canaries.iter().map(CanaryThread::ended).collect())
     }
 
-    fn await_end(&mut self, of: impl Fn(&Crew) -> Option<BorrowedFd<'_>>) -> anyhow::Result<()> {
+    /// Waits until one of these has ended, if there are any.
+    fn await_end(&mut self, of: impl Fn(&Crew) -> Vec<BorrowedFd<'_>>) -> anyhow::Result<()> {
         loop {
-            let Some(ended) = of(&self.crew) else { return Ok(()) };
+            let ends = of(&self.crew);
+            if ends.is_empty() {
+                return Ok(());
+            }
             // One that is given up would be heard of for ever.
             let scribe = Some(&self.crew.scribe).filter(|scribe| !scribe.is_given_up()).map(Scribe::control);
             let entry = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut set: Vec<_> = [ended].into_iter().chain(scribe).map(entry).collect();
+            let mut set: Vec<_> = scribe.into_iter().chain(ends).map(entry).collect();
             match poll(&mut set, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             let ready: Vec<bool> = set.iter().map(|entry| !entry.revents().is_empty()).collect();
-            if ready.get(1) == Some(&true) {
+            let (scribe, ends) = ready.split_at(usize::from(scribe.is_some()));
+            let ended = ends.contains(&true);
+            if scribe.contains(&true) {
                 self.hear_scribe();
             }
-            if ready.first() == Some(&true) {
+            if ended {
                 self.record_notes();
                 return Ok(());
             }
@@ -51,8 +58,13 @@ impl Run<'_> {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
         // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.
         self.crew.gate.dismiss();
-        // Then the ends of all that was killed are there for the guard to record.
-        self.await_end(|crew| Some(crew.cell.pidfd())).or_exit(Exit::Internal)?;
+        // A guard ends by itself once nobody is left under its filter: from then on nothing of the agent's runs. What remains is
+        // init's own end, for which the kernel takes a millisecond, and the ledger can be finished meanwhile.
+        self.await_end(|crew| vec![crew.guard.ended(), crew.cell.pidfd()]).or_exit(Exit::Internal)?;
+        if !self.crew.guard.saw_the_cell_end().or_exit(Exit::Internal)? {
+            // Then the ends of all that was killed are there for the guard to record.
+            self.await_end(|crew| vec![crew.cell.pidfd()]).or_exit(Exit::Internal)?;
+        }
         // Nothing more can come: a gate that has not begun does so only if something is left to record.
         if self.crew.gate.is_awaited().or_exit(Exit::Internal)? {
             self.crew.gate.begin().or_exit(Exit::Supervision)?;
@@ -61,13 +73,12 @@ impl Run<'_> {
         let Some(outcome) = self.outcome else {
             return Err(Failure::new(Exit::Internal, "the cell was ended before its command was"));
         };
-        let Crew { cell, mut guard, canaries, gate, broker, handoff, scribe } = self.crew;
+        let Crew { cell, guard, canaries, gate, broker, handoff, scribe } = self.crew;
         let given_up = outcome.failure.is_some();
         let mut problems: Vec<String> = Vec::new();
         let mut note = |what: &str, result: anyhow::Result<()>| {
             problems.extend(result.err().map(|error| format!("{what}: {error:#}")));
         };
-        note("the cell", cell.end().map_err(Into::into));
         note("the guard", guard.finish());
         if let Some(mut canaries) = canaries {
             note("the canaries", canaries.finish());
@@ -80,6 +91,8 @@ impl Run<'_> {
         for event in last.iter().chain([&end]) {
             note("the last records", start::record(&handoff, event));
         }
+        scribe.dismiss();
+        note("the cell", cell.end().map_err(Into::into));
         note("the ledger", scribe.finish());
         self.operators.farewell();
         if let Some(failure) = outcome.failure {

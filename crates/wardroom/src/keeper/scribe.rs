@@ -186,6 +186,11 @@ impl Scribe {
         self.helper.kill()
     }
 
+    /// Asks it to drain the rings, sign and end, without waiting.
+    pub(super) fn dismiss(&self) {
+        self.helper.dismiss();
+    }
+
     /// Has it drain the rings, sign and end.
     pub(super) fn finish(self) -> anyhow::Result<()> {
         self.helper.finish().context("the scribe did not end well")
