@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, RestrictSelfError, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 /// The lowest level that makes a cell: 3 is the first that governs truncation (Linux 6.2).
@@ -84,6 +84,33 @@ pub fn restrict<F: AsFd>(rules: &[Rule<'_, F>], level: u32) -> Result<(), Landlo
         RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => Err(LandlockError::Partial),
     }
 }
+
+/// How many domains this process can enter, each within the one before: as many as the kernel stacks, less those that it is in
+/// already. It is in all of them afterwards, and can make no block devices any more.
+///
+/// # Errors
+/// What Landlock says but that no more fit.
+pub fn enter_as_many_as_fit() -> Result<u32, LandlockError> {
+    for entered in 0..MOST_DOMAINS {
+        let created = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::MakeBlock)?
+            .create()?;
+        match created.restrict_self() {
+            Ok(_status) => {}
+            Err(RulesetError::RestrictSelf(RestrictSelfError::RestrictSelfCall { source, .. }))
+                if source.raw_os_error() == Some(libc::E2BIG) =>
+            {
+                return Ok(entered);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(MOST_DOMAINS)
+}
+
+/// `LANDLOCK_MAX_NUM_LAYERS` (landlock(7)).
+pub const MOST_DOMAINS: u32 = 16;
 
 fn permit<F: AsFd>(
     created: RulesetCreated,

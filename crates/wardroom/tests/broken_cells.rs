@@ -150,7 +150,7 @@ fn all(said: &str, ids: &[&str], kinds: &[&str]) {
 fn intact(world: &World) {
     let outside = set_up(world);
     let mut at = guarded_as(&outside.plan(world));
-    let ids = [CALLS, CONNECT, PRIVATE, SYSTEM, &NETWORK[..1]].concat();
+    let ids = [CALLS, CONNECT, PRIVATE, SYSTEM, &NETWORK[..1], &["C1.landlock"]].concat();
     let (_, said) = run_in(&mut at.cell, &outside.words(&ids));
     all(&said, &ids, &["Blocked"]);
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();

@@ -135,7 +135,7 @@ fn by_program_only(probe: &Probe) -> Option<&'static str> {
     match probe.expect {
         Expect::Program(why) => Some(why),
         Expect::Privilege(_)
-        | Expect::Address
+        | Expect::Destination
         | Expect::Name
         | Expect::Path(_)
         | Expect::Death(_)

@@ -72,8 +72,8 @@ pub(crate) enum Aim {
 pub(crate) enum Expect {
     /// A refused system call of this name.
     Privilege(&'static str),
-    /// A socket call to the attempt's address.
-    Address,
+    /// A socket call to the attempt's address, and its refusal by the firewall or the gate.
+    Destination,
     /// A refused question for the attempt's name.
     Name,
     /// A change of, or a sensitive look at, a path that contains this text.

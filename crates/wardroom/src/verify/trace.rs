@@ -54,7 +54,7 @@ impl<'r> Trace<'r> {
             Expect::Privilege(call) => self.first(&format!("no refused {call}"), |event| {
                 matches!(event, Event::Privilege(p) if p.call == call && p.verdict.outcome == Outcome::Refused)
             }),
-            Expect::Address => self.address(probe),
+            Expect::Destination => self.destination(probe),
             Expect::Name => self.name(&scene.unknown_name()),
             Expect::Path(part) => self.file(part),
             Expect::Death(signal) => self.first("no record of its end", |event| {
@@ -77,8 +77,7 @@ impl<'r> Trace<'r> {
         )
     }
 
-    /// A socket call to the address of the attempt; if the firewall or the gate reported it too, theirs.
-    fn address(&self, probe: &Probe) -> Result<String, String> {
+    fn destination(&self, probe: &Probe) -> Result<String, String> {
         let text = match probe.attempt {
             Attempt::Connect(text) | Attempt::Send(text) => text,
             Attempt::Call(_)
@@ -88,18 +87,31 @@ impl<'r> Trace<'r> {
             | Attempt::Read(_)
             | Attempt::Run(_) => return Err("the attempt has no fixed address".to_owned()),
         };
-        let address: SocketAddr = text.parse().map_err(|_not_one| format!("{text} is no address"))?;
-        self.reached_for(address)
+        self.turned_away(text.parse().map_err(|_not_one| format!("{text} is no address"))?)
     }
 
-    /// The record of a socket call to this address.
+    /// A socket call to this address, and its refusal at the wall: where no route leads there, a call fails without a firewall as
+    /// well.
+    pub(crate) fn turned_away(&self, address: SocketAddr) -> Result<String, String> {
+        self.called(address)?;
+        self.refused(address).ok_or_else(|| format!("neither the firewall nor the gate refused {address}"))
+    }
+
+    /// The record of a socket call to this address; if the firewall or the gate reported it too, theirs.
     pub(crate) fn reached_for(&self, address: SocketAddr) -> Result<String, String> {
-        let call = self.first(&format!("no socket call to {address}"), |event| {
+        let call = self.called(address)?;
+        Ok(self.refused(address).unwrap_or(call))
+    }
+
+    fn called(&self, address: SocketAddr) -> Result<String, String> {
+        self.first(&format!("no socket call to {address}"), |event| {
             matches!(event, Event::Socket(act)
                 if matches!(act.address, SocketTarget::Inet(to) if plain(to) == plain(address)))
-        })?;
-        let wall = self.records.iter().find(|seen| refused_at_the_wall(&seen.event, address));
-        Ok(wall.map_or(call, describe))
+        })
+    }
+
+    fn refused(&self, address: SocketAddr) -> Option<String> {
+        self.records.iter().find(|seen| refused_at_the_wall(&seen.event, address)).map(describe)
     }
 
     /// A refused question for this name.
@@ -113,9 +125,9 @@ impl<'r> Trace<'r> {
     }
 }
 
-/// Port and address, where the scope of a link-local address does not count.
+/// Port and address, where the scope of a link-local address does not count, and an IPv4 address inside IPv6 is what the packet says.
 fn plain(address: SocketAddr) -> (std::net::IpAddr, u16) {
-    (address.ip(), address.port())
+    (address.ip().to_canonical(), address.port())
 }
 
 /// Whether the firewall or the gate refused this destination.
@@ -175,5 +187,62 @@ fn target(target: &SocketTarget) -> String {
         SocketTarget::Unix(path) => format!("unix {path}"),
         SocketTarget::Other(family) => format!("address family {family}"),
         SocketTarget::Unreadable => "an unreadable address".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wardroom_model::event::{Actor, Exec, Packet, Program, SocketAct, SocketOp};
+    use wardroom_model::{Captured, Reason, Verdict};
+
+    use super::*;
+    use crate::verify::rows;
+    use crate::verify::scene::Place;
+    use crate::verify::scene::tests::fixtures;
+
+    /// What a probe's program leaves by a connect to this address.
+    fn connects(id: &str, address: &str) -> Vec<Event> {
+        let actor =
+            Actor { pid: 7, program: Program { path: Captured::from("/run/wardroom/probe"), trusted: true } };
+        let exec = Exec {
+            actor: actor.clone(),
+            path: actor.program.path.clone(),
+            arguments: Captured::from(format!("probe\0probe\0one\0{id}\0").as_str()),
+            directory: Captured::from("/"),
+            interpreter: None,
+            verdict: Verdict::observed(),
+        };
+        let (op, address) = (SocketOp::Connect, SocketTarget::Inet(address.parse().unwrap()));
+        let call = SocketAct { actor, op, address, verdict: Verdict::observed() };
+        vec![Event::Exec(exec), Event::Socket(call)]
+    }
+
+    fn refused(destination: &str) -> Event {
+        let (destination, verdict) = (destination.parse().unwrap(), Verdict::refused(Reason::NoRule));
+        Event::Packet(Packet { protocol: 6, destination, count: 1, actor: None, verdict })
+    }
+
+    fn evidence(id: &str, events: Vec<Event>) -> Result<String, String> {
+        let records: Vec<_> = (1..).zip(events).map(|(sequence, event)| Seen { sequence, event }).collect();
+        let scene = Scene { place: Place::Cell, id: id.to_owned(), fixtures: fixtures() };
+        Trace::of(id, &records).evidence(rows::named(id).unwrap(), &scene)
+    }
+
+    #[test]
+    fn a_destination_that_no_wall_refused_is_not_seen() {
+        for (id, address, packet) in [
+            ("N2.literal-v4", "203.0.113.1:443", "203.0.113.1:443"),
+            ("N2.literal-v6", "[2001:db8:77::1]:443", "[2001:db8:77::1]:443"),
+            ("N3.v4-mapped", "[::ffff:10.0.0.1]:443", "10.0.0.1:443"),
+            ("N1.no-proxy", "203.0.113.9:8080", "203.0.113.9:8080"),
+        ] {
+            let without = connects(id, address);
+            let elsewhere = [without.clone(), vec![refused("203.0.113.77:443")]].concat();
+            let with = [without.clone(), vec![refused(packet)]].concat();
+            let missing = format!("neither the firewall nor the gate refused {address}");
+            assert_eq!(evidence(id, without), Err(missing.clone()), "{id}");
+            assert_eq!(evidence(id, elsewhere), Err(missing), "{id}");
+            assert_eq!(evidence(id, with), Ok(format!("#3 packet refused {packet}")), "{id}");
+        }
     }
 }

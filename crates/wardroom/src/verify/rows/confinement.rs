@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit, waitpid};
+use wardroom_kernel::landlock;
 use wardroom_kernel::probe::process;
 
 use crate::verify::attempt::in_passing;
@@ -25,6 +26,7 @@ const LIMIT: &str = "the kernel's limit answers without a word; the program that
 
 #[rustfmt::skip]
 pub(super) const PROBES: &[Probe] = &[
+    probe("C1.landlock", "no Landlock domain around it", Run(landlock_domain), Outside, Program(OWN_STATE)),
     probe("C3.privileges", "any capability, or privileges by exec", Run(privileges), Outside, Program(OWN_STATE)),
     probe("C11.descriptors", "a descriptor left open by those who started it", Run(descriptors), Outside, Program(OWN_STATE)),
     probe("C11.own-image", "writing to the program file that it runs", Run(own_image), Outside, At("/proc/self/exe")),
@@ -37,6 +39,15 @@ pub(super) const PROBES: &[Probe] = &[
     probe("C16.nosuid", "a file system where setuid programs would work", Run(nosuid), Outside, Program(OWN_STATE)),
     probe("C16.path", "planting a program in a directory of its PATH", Run(path), Bare(&["/usr/local"]), At("wardroom-verify-c16")),
 ];
+
+/// What is not mounted cannot be opened, with Landlock or without: only the place that it takes tells that it is there.
+fn landlock_domain(_: &Scene) -> Outcome {
+    match landlock::enter_as_many_as_fit() {
+        Ok(landlock::MOST_DOMAINS) => Outcome::Succeeded(format!("{} of its own", landlock::MOST_DOMAINS)),
+        Ok(entered) => Outcome::Blocked(format!("{entered} of its own within one")),
+        Err(error) => Outcome::Impossible(error.to_string()),
+    }
+}
 
 /// Every capability set empty, and no_new_privs set.
 fn privileges(_: &Scene) -> Outcome {

@@ -14,7 +14,7 @@ use crate::verify::attempt::{PATIENCE, connect, connect_and_hear, socket};
 use crate::verify::outcome::Outcome;
 use crate::verify::probe::Attempt::{Call, Connect, Run, Send};
 use crate::verify::probe::Control::{Bare, Outside};
-use crate::verify::probe::Expect::{Address, Privilege, Records};
+use crate::verify::probe::Expect::{Destination, Privilege, Records};
 use crate::verify::probe::{Aim, Probe, probe};
 use crate::verify::scene::{GREETING, Place, Scene};
 use crate::verify::trace::Trace;
@@ -24,27 +24,27 @@ const SOCKET: crate::verify::probe::Expect = Privilege("socket");
 #[rustfmt::skip]
 pub(super) const PROBES: &[Probe] = &[
     probe("N1.no-proxy", "a program that ignores every proxy variable", Run(no_proxy), Bare(&[]), Records(no_proxy_seen)),
-    probe("N2.literal-v4", "TCP to a public IPv4 address, port 443", Connect("203.0.113.1:443"), Bare(&[]), Address),
-    probe("N2.literal-v4-ssh", "TCP to a public IPv4 address, port 22", Connect("203.0.113.2:22"), Bare(&[]), Address),
-    probe("N2.literal-v4-high", "TCP to a public IPv4 address, a high port", Connect("203.0.113.3:50123"), Bare(&[]), Address),
-    probe("N2.private-10", "TCP to a private address, 10.0.0.0/8", Connect("10.77.0.1:5432"), Bare(&[]), Address),
-    probe("N2.private-192", "TCP to a private address, 192.168.0.0/16", Connect("192.168.77.1:80"), Bare(&[]), Address),
-    probe("N2.literal-v6", "TCP to a public IPv6 address", Connect("[2001:db8:77::1]:443"), Bare(&[]), Address),
-    probe("N2.private-v6", "TCP to a unique local IPv6 address", Connect("[fd77::1]:443"), Bare(&[]), Address),
+    probe("N2.literal-v4", "TCP to a public IPv4 address, port 443", Connect("203.0.113.1:443"), Bare(&[]), Destination),
+    probe("N2.literal-v4-ssh", "TCP to a public IPv4 address, port 22", Connect("203.0.113.2:22"), Bare(&[]), Destination),
+    probe("N2.literal-v4-high", "TCP to a public IPv4 address, a high port", Connect("203.0.113.3:50123"), Bare(&[]), Destination),
+    probe("N2.private-10", "TCP to a private address, 10.0.0.0/8", Connect("10.77.0.1:5432"), Bare(&[]), Destination),
+    probe("N2.private-192", "TCP to a private address, 192.168.0.0/16", Connect("192.168.77.1:80"), Bare(&[]), Destination),
+    probe("N2.literal-v6", "TCP to a public IPv6 address", Connect("[2001:db8:77::1]:443"), Bare(&[]), Destination),
+    probe("N2.private-v6", "TCP to a unique local IPv6 address", Connect("[fd77::1]:443"), Bare(&[]), Destination),
     probe("N2.host-address", "TCP to an address of the host itself", Run(host_address), Outside, Records(host_address_seen)),
-    probe("N3.v4-mapped", "an IPv4 address inside IPv6 (::ffff:10.0.0.1)", Connect("[::ffff:10.0.0.1]:443"), Bare(&[]), Address),
-    probe("N3.v4-compatible", "an IPv4 address inside IPv6 (::10.0.0.1)", Connect("[::10.0.0.1]:443"), Bare(&[]), Address),
-    probe("N3.6to4", "an IPv4 address inside 6to4 (2002:a00:1::)", Connect("[2002:a00:1::1]:443"), Bare(&[]), Address),
-    probe("N3.nat64", "an IPv4 address behind NAT64 (64:ff9b::)", Connect("[64:ff9b::a00:1]:443"), Bare(&[]), Address),
-    probe("N3.teredo", "an IPv4 address inside Teredo (2001:0::)", Connect("[2001:0:cb00:7101::1]:443"), Bare(&[]), Address),
+    probe("N3.v4-mapped", "an IPv4 address inside IPv6 (::ffff:10.0.0.1)", Connect("[::ffff:10.0.0.1]:443"), Bare(&[]), Destination),
+    probe("N3.v4-compatible", "an IPv4 address inside IPv6 (::10.0.0.1)", Connect("[::10.0.0.1]:443"), Bare(&[]), Destination),
+    probe("N3.6to4", "an IPv4 address inside 6to4 (2002:a00:1::)", Connect("[2002:a00:1::1]:443"), Bare(&[]), Destination),
+    probe("N3.nat64", "an IPv4 address behind NAT64 (64:ff9b::)", Connect("[64:ff9b::a00:1]:443"), Bare(&[]), Destination),
+    probe("N3.teredo", "an IPv4 address inside Teredo (2001:0::)", Connect("[2001:0:cb00:7101::1]:443"), Bare(&[]), Destination),
     probe("N3.scoped-name", "an address whose scope ends in a host name", Run(scoped_name), Bare(&[]), Records(scoped_name_seen)),
-    probe("N4.quic", "UDP to port 443 (QUIC)", Send("203.0.113.4:443"), Bare(&[]), Address),
-    probe("N4.other-resolver", "UDP to port 53 of another resolver", Send("203.0.113.5:53"), Bare(&[]), Address),
-    probe("N4.ntp", "UDP to port 123 (NTP)", Send("203.0.113.6:123"), Bare(&[]), Address),
-    probe("N4.dns-over-quic", "UDP to port 784 (DNS over QUIC)", Send("203.0.113.7:784"), Bare(&[]), Address),
-    probe("N4.udp-v6", "UDP to an IPv6 address", Send("[2001:db8:77::4]:443"), Bare(&[]), Address),
-    probe("N4.multicast", "UDP to a multicast group", Send("239.255.77.1:1900"), Bare(&[]), Address),
-    probe("N4.broadcast", "UDP to the broadcast address", Send("255.255.255.255:67"), Bare(&[]), Address),
+    probe("N4.quic", "UDP to port 443 (QUIC)", Send("203.0.113.4:443"), Bare(&[]), Destination),
+    probe("N4.other-resolver", "UDP to port 53 of another resolver", Send("203.0.113.5:53"), Bare(&[]), Destination),
+    probe("N4.ntp", "UDP to port 123 (NTP)", Send("203.0.113.6:123"), Bare(&[]), Destination),
+    probe("N4.dns-over-quic", "UDP to port 784 (DNS over QUIC)", Send("203.0.113.7:784"), Bare(&[]), Destination),
+    probe("N4.udp-v6", "UDP to an IPv6 address", Send("[2001:db8:77::4]:443"), Bare(&[]), Destination),
+    probe("N4.multicast", "UDP to a multicast group", Send("239.255.77.1:1900"), Bare(&[]), Destination),
+    probe("N4.broadcast", "UDP to the broadcast address", Send("255.255.255.255:67"), Bare(&[]), Destination),
     probe("N5.icmp", "a raw ICMP socket", Call("socket.icmp-raw"), Bare(&[]), SOCKET),
     probe("N5.icmp6", "a raw ICMPv6 socket", Call("socket.icmp6-raw"), Bare(&[]), SOCKET),
     probe("N5.ping", "a ping socket", Call("socket.ping"), Outside, SOCKET),
@@ -62,10 +62,10 @@ pub(super) const PROBES: &[Probe] = &[
     probe("N5.tipc", "a TIPC socket", Call("socket.tipc"), Outside, SOCKET),
     probe("N6.fastopen-send", "data in the SYN, by sendto with MSG_FASTOPEN", Run(fastopen_send), Bare(&[]), Records(fastopen_send_seen)),
     probe("N6.fastopen-connect", "data in the SYN, by TCP_FASTOPEN_CONNECT", Run(fastopen_connect), Bare(&[]), Records(fastopen_connect_seen)),
-    probe("N9.dns-over-tls", "TCP to port 853 (DNS over TLS)", Connect("203.0.113.8:853"), Bare(&[]), Address),
-    probe("N9.dns-over-https", "TCP to a known DNS over HTTPS server", Connect("1.1.1.1:443"), Bare(&[]), Address),
-    probe("N15.metadata", "TCP to the cloud's metadata service", Connect("169.254.169.254:80"), Bare(&[]), Address),
-    probe("N15.carrier-nat", "TCP to a carrier's shared address", Connect("100.64.77.1:80"), Bare(&[]), Address),
+    probe("N9.dns-over-tls", "TCP to port 853 (DNS over TLS)", Connect("203.0.113.8:853"), Bare(&[]), Destination),
+    probe("N9.dns-over-https", "TCP to a known DNS over HTTPS server", Connect("1.1.1.1:443"), Bare(&[]), Destination),
+    probe("N15.metadata", "TCP to the cloud's metadata service", Connect("169.254.169.254:80"), Bare(&[]), Destination),
+    probe("N15.carrier-nat", "TCP to a carrier's shared address", Connect("100.64.77.1:80"), Bare(&[]), Destination),
     probe("N18.storm", "1,000 connections as fast as they go", Run(storm), Bare(&[]), Records(storm_seen)).aims(Aim::RefusedInTime).within(30),
 ];
 
@@ -82,7 +82,7 @@ fn no_proxy(scene: &Scene) -> Outcome {
 }
 
 fn no_proxy_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
-    trace.reached_for(SocketAddr::from(NO_PROXY))
+    trace.turned_away(SocketAddr::from(NO_PROXY))
 }
 
 fn host_address(scene: &Scene) -> Outcome {
@@ -93,7 +93,7 @@ fn host_address(scene: &Scene) -> Outcome {
 }
 
 fn host_address_seen(trace: &Trace<'_>, scene: &Scene) -> Result<String, String> {
-    trace.reached_for(scene.fixtures.outer.ok_or("no such address")?)
+    trace.turned_away(scene.fixtures.outer.ok_or("no such address")?)
 }
 
 /// The resolver library of the system parses the text; a name after `%` must not make an address permitted.
@@ -128,7 +128,7 @@ fn fastopen_send(scene: &Scene) -> Outcome {
 }
 
 fn fastopen_send_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
-    trace.reached_for(SocketAddr::from(FASTOPEN_SEND))
+    trace.turned_away(SocketAddr::from(FASTOPEN_SEND))
 }
 
 fn fastopen_connect(scene: &Scene) -> Outcome {
@@ -141,7 +141,7 @@ fn fastopen_connect(scene: &Scene) -> Outcome {
 }
 
 fn fastopen_connect_seen(trace: &Trace<'_>, _: &Scene) -> Result<String, String> {
-    trace.reached_for(SocketAddr::from(FASTOPEN_CONNECT))
+    trace.turned_away(SocketAddr::from(FASTOPEN_CONNECT))
 }
 
 /// Runs an attempt with a listener of the control's own where the control stands for the world.
