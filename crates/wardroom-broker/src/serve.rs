@@ -174,6 +174,10 @@ enum Outcome {
     Longer,
 }
 
+/// Why there is no key is the keeper's to know, and said by it.
+const NO_KEY: &str = "the store has no key at hand: the operator unlocks it with `wardroom credential unlock`, or makes it with \
+                      `wardroom setup` where that was never done";
+
 impl Broker {
     fn new(setup: BrokerSetup, policy: &Policy, web: Web) -> Result<Self, BrokerError> {
         let BrokerSetup { control, gate, programs, store, policy_file, policy_text: _ } = setup;
@@ -185,7 +189,7 @@ impl Broker {
             // Where there is none, nothing is started: this process may not.
             None => Arc::new(Here),
         };
-        let identity = Err("the store is locked; unlock it with `wardroom credential unlock`".to_owned());
+        let identity = Err(NO_KEY.to_owned());
         let sources = Sources { store: Store::at(&store, policy.name(), None), identity, web, programs };
         let lines = policy.credentials().iter().map(|c| (c.name.clone(), Line::new(c.clone()))).collect();
         let (outbox, endings, woken) = (VecDeque::new(), Vec::new(), Arc::new(woken));
