@@ -32,6 +32,11 @@ impl Place {
         Ok(place)
     }
 
+    /// The binary that is measured.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     fn base(&self) -> PathBuf {
         self.top.path().join("base")
     }

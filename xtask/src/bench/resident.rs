@@ -1,16 +1,19 @@
 //! What an idle agent costs in memory: keeper, scribe and gate together. The cell's own processes are not counted.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{Advice, fadvise};
 
 use crate::bench::place::Place;
 use crate::bench::row::{Goal, Row};
 
 /// Sums the proportional and the resident memory of the three.
 pub(crate) fn resident(place: &Place) -> Result<Row> {
+    read_anew(place.binary())?;
     let mut keeper = place.in_a_cell(&["/bin/sleep", "5"]).spawn().context("wardroom run")?;
     thread::sleep(Duration::from_secs(2)); // idle, and everything has started
     let processes = three(keeper.id());
@@ -32,6 +35,14 @@ pub(crate) fn resident(place: &Place) -> Result<Row> {
         goal,
         reached: goal.holds(rss),
     })
+}
+
+/// Has the binary come from the disk again, as after a restart of the machine. Behind its writing it lies in the page cache in large
+/// pieces, which count as resident wherever one byte of them is used.
+fn read_anew(binary: &Path) -> Result<()> {
+    let file = File::open(binary).with_context(|| binary.display().to_string())?;
+    file.sync_data()?;
+    fadvise(&file, 0, None, Advice::DontNeed).context("taking the binary out of the page cache")
 }
 
 /// The keeper and those of its children that run Wardroom's own roles.
