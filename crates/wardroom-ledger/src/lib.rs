@@ -17,6 +17,7 @@ pub mod proof;
 pub mod record;
 pub mod show;
 pub mod tree;
+pub mod words;
 
 pub use audit::{Audit, Fault, FaultKind, Finding};
 pub use checkpoint::{Checkpoint, CheckpointError};

@@ -12,6 +12,7 @@ use wardroom_model::{Captured, Event, Kind, Outcome, Reason, Verdict};
 
 use crate::origin::Producer;
 use crate::record::Record;
+use crate::words::{in_one_line, of_record};
 use crate::{facets, numbers};
 
 /// The record as one OCSF event. `origin` is the ledger's.
@@ -187,12 +188,14 @@ fn process(actor: &Actor) -> Value {
 fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, event: &Event) {
     match event {
         Event::Exec(Exec { path, arguments, directory, interpreter, .. }) => {
-            let line = String::from_utf8_lossy(arguments.shown()).replace('\0', " ");
-            let line = Captured::cut(line.trim_end().as_bytes(), usize::MAX).to_string();
+            let shown = |bytes: &[u8]| Captured::cut(bytes, usize::MAX).to_string();
+            let line = shown(&in_one_line(of_record(arguments.shown())));
             out.insert(
                 "process".into(),
                 json!({ "cmd_line": line, "file": file(path), "working_directory": text(directory) }),
             );
+            let words: Vec<String> = of_record(arguments.shown()).map(shown).collect();
+            unmapped.insert("argv".into(), json!(words));
             insert(unmapped, "interpreter", interpreter.as_ref().map(text));
             insert(unmapped, "arguments_bytes", arguments.whole().map(|whole| json!(whole.length)));
         }

@@ -12,6 +12,7 @@ use wardroom_model::request::{Request, RequestPhase, Usage};
 use wardroom_model::{Captured, Kind, Outcome, Reason, Verdict};
 
 use crate::record::Record;
+use crate::words::{in_one_line, of_record};
 use crate::{facets, numbers};
 
 /// What a part of a line is, for whoever chooses colours.
@@ -272,18 +273,8 @@ fn ledger_note(note: &LedgerNote) -> String {
 /// NUL-separated arguments as words.
 fn words(arguments: &Captured) -> String {
     let mut out = String::new();
-    let shown = arguments.shown().strip_suffix(b"\0").unwrap_or(arguments.shown());
-    for (at, word) in shown.split(|byte| *byte == 0).enumerate() {
-        if at > 0 {
-            out.push(' ');
-        }
-        let quote = word.is_empty() || word.contains(&b' ');
-        let mark = if quote { "'" } else { "" };
-        out.push_str(mark);
-        if escape(word, &mut out).is_err() {
-            out.push('?');
-        }
-        out.push_str(mark);
+    if escape(&in_one_line(of_record(arguments.shown())), &mut out).is_err() {
+        out.push('?');
     }
     if let Some(whole) = arguments.whole()
         && write!(out, "… ({} bytes)", whole.length).is_err()

@@ -73,8 +73,8 @@ fn an_exec_is_shown_escaped_and_exported_as_process_activity() {
             "severity_id":1,"disposition_id":17,"disposition":"seen","status_id":1,
             "status_detail":"recorded; the cell's walls decide",
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
-            "process":{"cmd_line":"sh -c echo \\u{1b}[2J","file":{"name":"sh","path":"/bin/sh","type_id":1},
-            "working_directory":"/workspace"},"unmapped":{"kind":"exec"}}"#,
+            "process":{"cmd_line":"sh -c 'echo \\u{1b}[2J'","file":{"name":"sh","path":"/bin/sh","type_id":1},
+            "working_directory":"/workspace"},"unmapped":{"kind":"exec","argv":["sh","-c","echo \\u{1b}[2J"]}}"#,
     );
 }
 

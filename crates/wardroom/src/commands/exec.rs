@@ -60,7 +60,7 @@ fn say_not_started(program: Option<&OsString>, why: &str) {
 
 /// Lists the agents, and what runs.
 pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
-    let files = known_agents(places);
+    let files = known_agents(places)?;
     if files.is_empty() {
         screen::talk(&format!(
             "no policies in {}; make one with `wardroom new NAME`",

@@ -117,7 +117,7 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
             vec![PathBuf::from(subject)]
         }
         Some(name) => vec![places.agent(&agent_name(name)?).policy],
-        None => known_agents(places),
+        None => known_agents(places)?,
     };
     if files.is_empty() {
         return Err(Failure::new(Exit::NoSuchAgent, format!("no policies in {}", places.agents().display())));

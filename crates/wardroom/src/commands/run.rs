@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, stdin};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use anyhow::Context;
+use sha2::{Digest, Sha256};
 use wardroom_kernel::process::inherited;
+use wardroom_ledger::words::in_one_line;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 use wardroom_policy::templates::here_policy;
@@ -63,7 +65,7 @@ fn passphrase(descriptor: Option<i32>) -> Result<Passphrase, Failure> {
 fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
     let workspace =
         std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
-    let name = named_after(&workspace)?;
+    let name = of_directory(places, &workspace)?;
     let file = places.agent(&name).policy;
     if file.exists() {
         let why = format!(
@@ -89,13 +91,30 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
     policy::load(&file)
 }
 
+/// The agent of a directory: named after it, and where that name is another's, with a few digits of its path's digest.
+fn of_directory(places: &Places, directory: &Path) -> Result<AgentName, Failure> {
+    let digest = Sha256::digest(directory.as_os_str().as_bytes());
+    let digits: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    for suffix in [String::new(), format!("-{digits}")] {
+        let name = named_after(directory, &suffix)?;
+        if keeper::is_of_directory(places, &places.agent(&name), directory).or_exit(Exit::Ledger)? {
+            return Ok(name);
+        }
+    }
+    let why = format!(
+        "every name for {} is another agent's; make a policy with `wardroom new NAME`",
+        directory.display()
+    );
+    Err(Failure::new(Exit::Usage, why))
+}
+
 /// An agent's name from a directory's: what does not fit becomes a hyphen.
-fn named_after(directory: &Path) -> Result<AgentName, Failure> {
+fn named_after(directory: &Path, suffix: &str) -> Result<AgentName, Failure> {
     let base = directory.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let fitting: String =
-        base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(AgentName::MAX).collect();
-    let trimmed = fitting.trim_matches(|c: char| c == '-' || c.is_ascii_digit());
-    AgentName::parse(trimmed).map_err(|_unfit| {
+    let fitting: String = base.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let from_letter = fitting.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit());
+    let short = from_letter.get(..AgentName::MAX - suffix.len()).unwrap_or(from_letter);
+    AgentName::parse(&format!("{}{suffix}", short.trim_end_matches('-'))).map_err(|_unfit| {
         let why = format!(
             "an agent cannot be named after {}, whose name has no letter to begin with; make a policy with `wardroom new NAME`",
             directory.display()
@@ -110,17 +129,8 @@ fn words(command: &[OsString]) -> Vec<Vec<u8>> {
 
 /// How the operator called us, for the record.
 pub(crate) fn command_line() -> Vec<u8> {
-    let words: Vec<_> = std::env::args_os().skip(1).map(|word| word.as_bytes().to_vec()).collect();
-    [b"wardroom".to_vec(), typed(&words)].join(&b' ')
-}
-
-/// A command's words in one line, so that one sees where each of them ends: as `log` shows those of a program.
-pub(crate) fn typed(words: &[Vec<u8>]) -> Vec<u8> {
-    let quoted = words.iter().map(|word| match word.is_empty() || word.contains(&b' ') {
-        true => [b"'", word.as_slice(), b"'"].concat(),
-        false => word.clone(),
-    });
-    quoted.collect::<Vec<_>>().join(&b' ')
+    let words = std::env::args_os().skip(1).map(OsStringExt::into_vec);
+    in_one_line(std::iter::once(b"wardroom".to_vec()).chain(words))
 }
 
 #[cfg(test)]
@@ -128,18 +138,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_shows_where_its_words_end() {
-        let words = ["sh", "-c", "id; pwd", ""].map(|word| word.as_bytes().to_vec());
-        assert_eq!(typed(&words), b"sh -c 'id; pwd' ''");
+    fn an_agent_is_named_after_its_directory() {
+        for (directory, name) in [
+            ("/home/x/My Project", "my-project"),
+            ("/srv/2024-triage", "triage"),
+            ("/a/b_c.d", "b-c-d"),
+            ("/a/proj1", "proj1"),
+            ("/a/-x-", "x"),
+        ] {
+            assert_eq!(named_after(Path::new(directory), "").unwrap().as_str(), name);
+        }
+        let long = named_after(Path::new("/a/a-directory-whose-name-has-more-letters"), "-0a1b2c").unwrap();
+        assert_eq!(long.as_str(), "a-directory-whose-name-ha-0a1b2c");
+        assert!(named_after(Path::new("/"), "").is_err() && named_after(Path::new("/"), "-0a1b2c").is_err());
     }
 
     #[test]
-    fn an_agent_is_named_after_its_directory() {
-        for (directory, name) in
-            [("/home/x/My Project", "my-project"), ("/srv/2024-triage", "triage"), ("/a/b_c.d", "b-c-d")]
-        {
-            assert_eq!(named_after(Path::new(directory)).unwrap().as_str(), name);
-        }
-        assert!(named_after(Path::new("/")).is_err());
+    fn directories_of_one_name_are_different_agents() {
+        let top = tempfile::tempdir().unwrap();
+        let places = Places::find(Some(top.path())).unwrap();
+        let agent = |directory: &str| of_directory(&places, Path::new(directory)).unwrap();
+        assert_eq!(agent("/a/project").as_str(), "project");
+        let other = agent("/b/project");
+        assert!(other.as_str().starts_with("project-"), "{other}");
+        assert_eq!((agent("/a/project").as_str(), agent("/b/project")), ("project", other));
+        // Whose state it is, nobody knows.
+        std::fs::create_dir_all(places.agent(&AgentName::parse("old").unwrap()).state).unwrap();
+        assert!(agent("/c/old").as_str().starts_with("old-"));
     }
 }

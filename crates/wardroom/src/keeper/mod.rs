@@ -46,7 +46,7 @@ pub(crate) use afterwards::{prepare_host, record, record_operator, store};
 pub(crate) use broker::Passphrase;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
-pub(crate) use state::known_agents;
+pub(crate) use state::{is_of_directory, known_agents};
 
 /// A run that is asked for.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use rustix::process::{Signal, geteuid};
 use rustix::termios::Winsize;
 use wardroom_cell::{Spawn, SpawnId};
 use wardroom_kernel::terminal::Pair;
+use wardroom_ledger::words::in_one_line;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
 use wardroom_model::event::Operator;
@@ -22,7 +23,6 @@ use super::protocol::{Answer, Line, Request};
 use super::start::{self, Crew};
 use super::streams::environment;
 use crate::clock;
-use crate::commands::run::typed;
 use crate::places::AgentPlaces;
 use crate::screen;
 
@@ -54,7 +54,7 @@ impl Operators {
     pub(super) fn listen(agent: &AgentPlaces, plan: &CellPlan) -> anyhow::Result<Self> {
         let at = &agent.control;
         let listener = Line::answer_at(at).with_context(|| format!("cannot listen at {}", at.display()))?;
-        let command = Captured::path(&typed(&plan.command)).to_string();
+        let command = Captured::path(&in_one_line(&plan.command)).to_string();
         let since = u64::try_from(clock::now().as_nanosecond())?;
         Ok(Self { listener, calls: BTreeMap::new(), next: 0, since, command })
     }
@@ -193,7 +193,7 @@ struct Asked {
 
 fn exec(call: &mut Call, asked: Asked, crew: &mut Crew, plan: &CellPlan) -> anyhow::Result<()> {
     let Asked { argv, terminal, term, size, streams } = asked;
-    let shown = [b"exec ".to_vec(), typed(&argv)].concat();
+    let shown = in_one_line(std::iter::once(&b"exec".to_vec()).chain(&argv));
     record(crew, call.uid, &shown)?;
     let (stdio, terminal) = if terminal {
         let pair = open_terminal(call, crew, size)?;

@@ -3,6 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -213,13 +214,38 @@ pub(super) fn random() -> anyhow::Result<[u8; 32]> {
     Ok(random)
 }
 
-/// The agents that have a policy file or state, by name.
-pub(crate) fn known_agents(places: &Places) -> Vec<PathBuf> {
-    let entries = fs::read_dir(places.agents()).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .collect();
+/// The policy files of all agents, by name.
+pub(crate) fn known_agents(places: &Places) -> Result<Vec<PathBuf>, Failure> {
+    let listed = match fs::read_dir(places.agents()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    let mut files: Vec<PathBuf> = listed
+        .with_context(|| format!("the policies in {} cannot be listed", places.agents().display()))
+        .or_exit(Exit::NoSuchAgent)?;
+    files.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     files.sort();
-    files
+    Ok(files)
+}
+
+/// Whether an agent's state is that of this directory, made for it now or by an earlier `run --here`. What was made for another
+/// directory of the same name, or by a policy, is another agent's: its home, and its ledger.
+pub(crate) fn is_of_directory(
+    places: &Places,
+    agent: &AgentPlaces,
+    directory: &Path,
+) -> anyhow::Result<bool> {
+    let kept = agent.state.join("here");
+    match fs::read(&kept) {
+        Ok(bytes) => return Ok(bytes == directory.as_os_str().as_bytes()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| kept.display().to_string()),
+    }
+    if agent.state.exists() {
+        return Ok(false);
+    }
+    make(places.state(), 0o711)?;
+    make(&agent.state, 0o711)?;
+    let written = whole(&kept, 0o600, |mut file| Ok(file.write_all(directory.as_os_str().as_bytes())?));
+    written.map(|_file| true)
 }
