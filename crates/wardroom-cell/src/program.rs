@@ -6,15 +6,15 @@ use wardroom_kernel::identity;
 use wardroom_model::Captured;
 use wardroom_model::event::Program;
 
-/// The program a process runs now, as seen inside the cell.
+/// The program a process runs now, as seen inside the cell. Any thread of it will do: of a leader that has ended, nothing can be read.
 ///
 /// # Errors
 /// The process is gone.
 pub(crate) fn of(process: Pid, trusted: &[Vec<u8>]) -> Result<Program> {
     let path = match identity::link(process, "exe") {
         Ok(path) => path,
-        // Not ours to ask about (undumpable, before its exec): nobody, who is trusted by nobody.
-        Err(Errno::ACCESS | Errno::PERM) => Vec::new(),
+        // Not ours to ask about (undumpable, before its exec), or longer than the kernel tells: nobody, who is trusted by nobody.
+        Err(Errno::ACCESS | Errno::PERM | Errno::NAMETOOLONG) => Vec::new(),
         Err(errno) => return Err(errno),
     };
     let trusted = trusted.iter().any(|directory| is_beneath(&path, directory));

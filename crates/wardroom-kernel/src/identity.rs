@@ -1,7 +1,10 @@
 //! What `/proc` says of a process that waits for the guard: its image, its directory, its descriptors, its files.
 //! Paths come out as they are inside the cell; nothing is followed that the cell could point at the host.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
@@ -135,10 +138,48 @@ pub fn look(root: impl AsFd, path: &[u8], head: &mut [u8]) -> Result<(FileId, us
     Ok((found, rustix::io::pread(&open, head, 0).unwrap_or(0)))
 }
 
+/// Whether it is sure that nothing is at an absolute path inside a cell, for whoever looks: the first part of it that is not there is
+/// missing in a directory that means the same to everybody. In `/proc`, and behind a link that leads nowhere from here, a
+/// process may find what we do not.
+pub fn is_absent(root: impl AsFd, path: &[u8]) -> bool {
+    let path = Path::new(OsStr::from_bytes(path));
+    let missing = path.ancestors().zip(path.ancestors().skip(1)).find_map(|(missing, above)| {
+        let (directory, _stat) = place(&root, above.as_os_str().as_bytes()).ok()?;
+        Some((directory, missing.file_name()?.to_owned()))
+    });
+    missing.filter(|_| path.is_absolute()).is_some_and(|(directory, name)| {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve);
+        let certain = matches!(found, Err(Errno::NOENT | Errno::NOTDIR));
+        certain && rustix::fs::fstatfs(&directory).is_ok_and(|fs| fs.f_type != rustix::fs::PROC_SUPER_MAGIC)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::process::getpid;
+
+    #[test]
+    fn only_what_nobody_can_find_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+        std::fs::create_dir(dir.path().join("there")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        link("there", "good");
+        link("/proc/self/root/bin/sh", "elsewhere");
+        let beneath = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+        for absent in ["/none", "/none/x/y", "/there/none", "/good/none", "/file/x"] {
+            assert!(is_absent(&beneath, absent.as_bytes()), "{absent}");
+        }
+        for unsure in ["/elsewhere", "/elsewhere/x", "/there", "none", ""] {
+            assert!(!is_absent(&beneath, unsure.as_bytes()), "{unsure}");
+        }
+        let root = rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap();
+        assert!(!is_absent(&root, b"/proc/no-such-process/root/bin/sh"));
+        assert!(is_absent(&root, b"/no-such-directory/bin/sh"));
+    }
 
     #[test]
     fn the_process_of_a_thread_is_found() {

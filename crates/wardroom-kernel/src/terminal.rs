@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{
-    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    OptionalActions, QueueSelector, Termios, Winsize, isatty, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 
 /// Both ends of a pseudo-terminal that exists only in a cell's own `/dev/pts`.
@@ -53,14 +54,17 @@ impl<F: AsFd> Raw<F> {
         let before = tcgetattr(&terminal)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&terminal, OptionalActions::Drain, &raw)?;
+        tcsetattr(&terminal, OptionalActions::Now, &raw)?;
         Ok(Some(Self { terminal, before }))
     }
 }
 
 impl<F: AsFd> Drop for Raw<F> {
     fn drop(&mut self) {
-        match tcsetattr(&self.terminal, OptionalActions::Flush, &self.before) {
+        // What was typed for the agent is for nobody else. Not `Flush`: it waits until the output is read, which may be never.
+        let restored = tcflush(&self.terminal, QueueSelector::IFlush)
+            .and_then(|()| tcsetattr(&self.terminal, OptionalActions::Now, &self.before));
+        match restored {
             // The terminal may be gone (the operator hung up), and then there is nothing to restore.
             Ok(()) | Err(_) => {}
         }

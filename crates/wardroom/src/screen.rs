@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Whether data was lost on a full disk or the like, which a reader cannot know.
 static LOST: AtomicBool = AtomicBool::new(false);
 
@@ -25,8 +27,28 @@ pub(crate) fn data_was_lost() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
+/// Whether talk is dropped where nobody takes it.
+static WAITS_FOR_NOBODY: AtomicBool = AtomicBool::new(false);
+
+/// From now on talk waits for no reader: a terminal that is stopped must not hold up who watches over an agent. What is said of
+/// Wardroom's own processes is on record as well.
+pub(crate) fn waits_for_nobody() {
+    WAITS_FOR_NOBODY.store(true, Ordering::Relaxed);
+}
+
+/// Whether a line can be written to stderr now, or very soon.
+fn is_taken() -> bool {
+    let stderr = io::stderr();
+    let soon = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    !WAITS_FOR_NOBODY.load(Ordering::Relaxed)
+        || poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&soon)).is_ok_and(|ready| ready > 0)
+}
+
 /// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.
 pub(crate) fn talk(line: &str) {
+    if !is_taken() {
+        return;
+    }
     // When stderr is closed there is nobody left to tell.
     if io::stderr().lock().write_all(format!("{line}\n").as_bytes()).is_err() {}
 }

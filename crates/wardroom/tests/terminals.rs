@@ -54,3 +54,18 @@ fn a_demonstration_that_is_broken_off_leaves_nothing_behind() {
     assert_eq!(demo.wait().unwrap().signal(), Some(2));
     assert_eq!(fs::read_dir(stage.workspace()).unwrap().count(), 0);
 }
+
+#[test]
+fn an_agent_that_keeps_a_terminal_busy_which_nobody_reads_ends_with_its_command() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line =
+        "(trap '' TERM HUP INT; yes & while :; do date +%s%N > alive; sleep 0.05; done) & sleep 0.5; exit 7";
+    let (mut agent, _unread) = Terminal::unread(stage.command(&["run", "scout", "--", "sh", "-c", line]));
+    until("the end of the run", || agent.try_wait().unwrap().is_some());
+    assert_eq!(agent.wait().unwrap().code(), Some(7));
+    let last = fs::read(stage.workspace().join("alive")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(fs::read(stage.workspace().join("alive")).unwrap(), last, "something of the agent's lives");
+    assert_eq!(stage.call(&["ledger", "verify", "scout"]).code, 0);
+}

@@ -126,7 +126,7 @@ impl Guard {
                 continue;
             }
             match self.settle(leader, false) {
-                Ok(()) | Err(Trouble::Gone | Trouble::Unreadable(_)) => {}
+                Ok(()) | Err(Trouble::Gone | Trouble::Unreadable(_) | Trouble::Unheld(..)) => {}
                 Err(Trouble::Fatal(error)) => return Err(error),
             }
         }
@@ -161,7 +161,8 @@ impl Guard {
     fn settle(&mut self, thread: Pid, first_call: bool) -> Result<(), Trouble> {
         let process = self.processes.of(thread)?;
         let leader = process.leader();
-        let image = identity::file(leader, "exe").map_err(|errno| match errno {
+        // Of a leader that has ended nothing can be read while other threads go on.
+        let image = identity::file(thread, "exe").map_err(|errno| match errno {
             Errno::NOENT | Errno::SRCH => Trouble::Gone,
             _ => Trouble::Unreadable(Errno::PERM),
         })?;
@@ -177,7 +178,7 @@ impl Guard {
         let announced = std::mem::take(&mut process.announced);
         let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
         let other = if expected || unknown { None } else { announced.into_iter().next_back() };
-        let program = self.processes.program(leader)?;
+        let program = self.processes.program(thread)?;
         let process = self.processes.of(thread)?;
         process.actor.program = program;
         let event = Image {
@@ -203,7 +204,9 @@ impl Guard {
             let mut head = [0_u8; HEAD];
             let (file, got) = match identity::look(root, &path, &mut head) {
                 Ok(found) => found,
-                Err(Errno::NOENT | Errno::NOTDIR) => return (Expected::Absent, first),
+                Err(Errno::NOENT | Errno::NOTDIR) if identity::is_absent(root, &path) => {
+                    return (Expected::Absent, first);
+                }
                 Err(_) => return (Expected::Unknown, first),
             };
             let Some(interpreter) = interpreter(head.get(..got).unwrap_or_default()) else {

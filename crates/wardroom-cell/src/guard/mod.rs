@@ -144,6 +144,8 @@ enum Trouble {
     Gone,
     /// What its pointer names cannot be read; the errno is what the kernel itself would say.
     Unreadable(Errno),
+    /// Its caller cannot be looked at.
+    Unheld(&'static str, Errno),
     /// The guard cannot go on.
     Fatal(GuardError),
 }
@@ -227,8 +229,13 @@ impl Guard {
         match self.decide(call) {
             Ok(Decided::Errand(errand)) => return Ok(Some(errand)),
             Ok(Decided::Reply(reply)) => self.answer(call, reply)?,
-            Err(Trouble::Gone) => {}
-            Err(Trouble::Unreadable(errno)) => self.answer(call, Reply::Errno(errno))?,
+            Err(Trouble::Gone) => {
+                self.refuse_unknown(call, Errno::SRCH, "finding its process", Errno::SRCH)?;
+            }
+            Err(Trouble::Unreadable(errno)) => {
+                self.refuse_unknown(call, errno, "reading its memory", errno)?;
+            }
+            Err(Trouble::Unheld(what, errno)) => self.refuse_unknown(call, Errno::PERM, what, errno)?,
             Err(Trouble::Fatal(error)) => {
                 // The answer cannot fail worse than the guard already does.
                 self.answer(call, Reply::Errno(Errno::PERM))?;
@@ -237,6 +244,22 @@ impl Guard {
             }
         }
         Ok(None)
+    }
+
+    /// Refuses a call of which not even the caller can be told. Whoever lives is answered, and is on record.
+    fn refuse_unknown(
+        &mut self,
+        call: &Notification,
+        reply: Errno,
+        what: &str,
+        why: Errno,
+    ) -> Result<(), GuardError> {
+        if self.listener.answer(call.id, Reply::Errno(reply))? {
+            self.figures.refused += 1;
+            let (name, thread) = (self.filter.name(call.call).unwrap_or("a call"), number(call.thread));
+            self.report(format!("refused {name} of thread {thread}: {what}: {why}"))?;
+        }
+        Ok(())
     }
 
     fn decide(&mut self, call: &Notification) -> Result<Decided, Trouble> {

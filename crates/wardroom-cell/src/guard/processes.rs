@@ -125,7 +125,7 @@ impl Processes {
 
     fn admit(&mut self, thread: Pid) -> Result<Pid, Trouble> {
         if let Ok(pidfd) = Pidfd::process(thread) {
-            self.admit_process(thread, pidfd)?;
+            self.admit_process(thread, pidfd, thread)?;
             return Ok(thread);
         }
         let held = Pidfd::thread(thread).ok();
@@ -138,7 +138,7 @@ impl Processes {
             let pidfd = Pidfd::process(process).map_err(|error| {
                 gone_or(Errno::from_io_error(&error).unwrap_or(Errno::IO), "holding a process")
             })?;
-            self.admit_process(process, pidfd)?;
+            self.admit_process(process, pidfd, thread)?;
         }
         // A thread that cannot be held is asked about again each time: its number could come back as another's.
         if let (Some(held), true) = (held, self.threads.len() < MAX_THREADS) {
@@ -148,8 +148,8 @@ impl Processes {
         Ok(process)
     }
 
-    fn admit_process(&mut self, leader: Pid, pidfd: Pidfd) -> Result<(), Trouble> {
-        let program = self.program(leader)?;
+    fn admit_process(&mut self, leader: Pid, pidfd: Pidfd, caller: Pid) -> Result<(), Trouble> {
+        let program = self.program(caller)?;
         // Hanging up, which is always told, means reaped; readable means ended.
         let until = if self.tells_status { EventFlags::empty() } else { EventFlags::IN };
         self.watch(pidfd.as_fd(), leader, until)?;
@@ -175,9 +175,9 @@ impl Processes {
         self.known.values().filter(|known| !known.announced.is_empty()).map(Process::leader).collect()
     }
 
-    /// The program a process runs now, as seen inside the cell.
-    pub(super) fn program(&self, process: Pid) -> Result<Program, Trouble> {
-        program::of(process, &self.trusted).map_err(|errno| gone_or(errno, "reading a program's path"))
+    /// The program a thread's process runs now, as seen inside the cell.
+    pub(super) fn program(&self, thread: Pid) -> Result<Program, Trouble> {
+        program::of(thread, &self.trusted).map_err(|errno| gone_or(errno, "reading a program's path"))
     }
 
     /// One process or thread that ended, if there is one: the process with its status, or nothing for a thread.
@@ -263,14 +263,14 @@ impl Guard {
 fn gone_or(errno: Errno, what: &'static str) -> Trouble {
     match errno {
         Errno::SRCH | Errno::NOENT | Errno::INVAL => Trouble::Gone,
-        // Too many to hold: this call is refused, and the guard goes on.
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC => Trouble::Unreadable(Errno::PERM),
-        errno => Trouble::Fatal(GuardError::Kernel { what, errno }),
+        // Too many to hold, or what else a caller may bring about: this call is refused, on record, and the guard goes on.
+        errno => Trouble::Unheld(what, errno),
     }
 }
 
 /// Threads held at once: more than a large JVM has. Beyond it each call of a thread costs one more question.
 const MAX_THREADS: usize = 4096;
-/// The last exits are waited for in steps, together a quarter of a second: init's own reaping takes milliseconds.
-const LAST_WAITS: u32 = 25;
+/// The last exits are waited for in steps, together ten seconds: init's own reaping takes milliseconds, but gigabytes of a
+/// process's memory take the kernel longer.
+const LAST_WAITS: u32 = 1000;
 const LAST_WAIT_NANOS: i64 = 10_000_000;

@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::{Guard, GuardEnd, GuardError, GuardSetup};
 use wardroom_cell::{BuildOptions, Cell, build};
-use wardroom_model::Event;
 use wardroom_model::event::FileOp;
 use wardroom_model::plan::CellPlan;
+use wardroom_model::{Event, Outcome};
 use wardroom_scribe::Handoff;
 
 use crate::harness::{Case, World, run_in};
@@ -19,6 +19,9 @@ use crate::harness::{Case, World, run_in};
 pub(crate) const CASES: &[Case] = &[
     ("the_ledger_sees_a_cell_as_it_is_inside", seen_from_inside),
     ("a_program_copied_into_the_workspace_is_not_trusted", copied),
+    ("a_thread_is_answered_whose_first_thread_has_ended", leaderless),
+    ("a_program_whose_path_is_too_long_to_be_told_is_nobody", deep),
+    ("an_exec_through_proc_is_not_said_to_have_failed", through_proc),
     ("the_guard_ends_with_its_cell", ends),
 ];
 
@@ -103,6 +106,65 @@ fn copied(world: &World) {
         _ => None,
     });
     assert!(!image.unwrap_or_else(|| panic!("{events:#?}")).actor.program.trusted);
+}
+
+/// A process that the guard knows, and one that it does not.
+fn leaderless(world: &World) {
+    let script = r#"
+import ctypes, os, sys, threading, time
+libc = ctypes.CDLL(None)
+def late():
+    time.sleep(0.1)
+    open(f"/workspace/{sys.argv[1]}", "w").close()
+    os.execlp("sh", "sh", "-c", f"echo {sys.argv[1]}")
+if sys.argv[1] == "child" and os.fork(): os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+threading.Thread(target=late).start()
+libc.syscall(60, 0) # exit(2): of this thread alone
+"#;
+    let mut at = guarded(world);
+    for who in ["known", "child"] {
+        let (status, said) = run_in(&mut at.cell, &["timeout", "20", "python3", "-c", script, who]);
+        assert_eq!((status, said.trim()), (0, who), "{:#?}", at.handoff.taken());
+        let created =
+            |event: &Event| matches!(event, Event::File(act) if act.path.shown().ends_with(who.as_bytes()));
+        assert!(at.handoff.taken().iter().any(created), "{who}");
+    }
+}
+
+fn deep(world: &World) {
+    let script = r#"
+import os, shutil, sys
+for _ in range(25): os.mkdir("d" * 200); os.chdir("d" * 200)
+shutil.copy("/usr/bin/env", "deep")
+if os.fork() == 0: os.execv("./deep", ["env", "echo", "ran"])
+os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"#;
+    let mut at = guarded(world);
+    let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
+    assert_eq!((status, said.trim()), (0, "ran"));
+    let nameless =
+        |event: &Event| matches!(event, Event::Image(image) if image.actor.program.path.shown().is_empty());
+    let events = at.handoff.taken();
+    assert!(events.iter().any(nameless), "{events:#?}");
+    assert!(matches!(at.end().unwrap(), GuardEnd::CellEnded(_)), "the guard goes on");
+}
+
+fn through_proc(world: &World) {
+    let mut at = guarded(world);
+    let script =
+        "ln -s /proc/self/root/usr/bin/true here; ./here && /proc/self/root/usr/bin/true && exec /bin/none";
+    let (status, said) = run_in(&mut at.cell, &["sh", "-c", script]);
+    assert_eq!(status, 127, "{said}");
+    let failed: Vec<String> = at
+        .handoff
+        .taken()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Exec(exec) if exec.verdict.outcome == Outcome::Failed => Some(exec.path.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, ["/bin/none"]);
 }
 
 fn ends(world: &World) {

@@ -12,6 +12,7 @@ use super::canary::CanaryThread;
 use super::scribe::Scribe;
 use super::start::{self, Crew};
 use super::supervise::Run;
+use super::terminal::Relay;
 use crate::failure::{Done, Failure, OrExit};
 
 impl Run<'_> {
@@ -54,7 +55,7 @@ impl Run<'_> {
     }
 
     /// Ends cell, guard, gate, broker and scribe, in this order, and says how it went.
-    pub(super) fn end(mut self) -> Done {
+    pub(super) fn end(mut self, relay: Option<Relay>) -> Done {
         self.crew.cell.kill().or_exit(Exit::Internal)?;
         // Nobody is left whom it could serve; it records what is open while the kernel takes the cell apart.
         self.crew.gate.dismiss();
@@ -65,6 +66,8 @@ impl Run<'_> {
             // Then the ends of all that was killed are there for the guard to record.
             self.await_end(|crew| vec![crew.cell.pidfd()]).or_exit(Exit::Internal)?;
         }
+        // Nobody writes to the agent's terminal any more. Before its end an agent could keep it busy, and itself alive.
+        drop(relay);
         // Nothing more can come: a gate that has not begun does so only if something is left to record.
         if self.crew.gate.is_awaited().or_exit(Exit::Internal)? {
             self.crew.gate.begin().or_exit(Exit::Supervision)?;

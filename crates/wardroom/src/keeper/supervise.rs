@@ -75,6 +75,7 @@ enum Source {
 
 /// Starts the command and looks after it to the end.
 pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, request: RunRequest) -> Done {
+    screen::waits_for_nobody();
     let operators = Operators::listen(agent, plan).or_exit(Exit::Internal)?;
     let policy = PolicyFile::watch(&request.source).or_exit(Exit::Internal)?;
     let signals = signals::heard().or_exit(Exit::Internal)?;
@@ -104,8 +105,7 @@ pub(super) fn supervise(mut crew: Crew, agent: &AgentPlaces, plan: &CellPlan, re
     while run.outcome.is_none() {
         run.turn()?;
     }
-    drop(relay);
-    run.end()
+    run.end(relay)
 }
 
 impl Run<'_> {

@@ -1,10 +1,10 @@
 //! The operator's terminal while an agent is shown on it. The agent has a terminal of its own; this one is only copied
 //! from and to, so that nothing inside can push input into it or change it (TIOCSTI, TIOCLINUX).
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write, stderr, stdin, stdout};
-use std::os::fd::{AsFd, OwnedFd};
-use std::thread::JoinHandle;
-use std::{fs::File, thread};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{Winsize, tcgetwinsize};
@@ -12,33 +12,42 @@ use signal_hook::consts::SIGWINCH;
 use wardroom_kernel::terminal::{Raw, copy_size};
 use wardroom_model::exit::Exit;
 
+use super::processes;
+use super::worker::Worker;
+use crate::clock::Deadline;
 use crate::failure::{Failure, OrExit};
 
 /// Copies between the operator's terminal and an agent's until dropped, which puts the operator's back as it was.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    stop: Option<OwnedFd>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    worker: Worker<io::Result<()>>,
     _raw: Option<Raw<io::Stdin>>,
 }
+
+/// How long the last of the agent's output may take to be shown. A terminal that nobody reads, or that is stopped, would have
+/// everybody wait for it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Relay {
     /// Shows the agent's terminal, by its outer end.
     pub(crate) fn start(outside: OwnedFd) -> Result<Self, Failure> {
         let raw = Raw::enter(stdin()).or_exit(Exit::Internal)?;
-        let (stopped, stop) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).or_exit(Exit::Internal)?;
         let resized = resizes().or_exit(Exit::Internal)?;
-        let thread = thread::spawn(move || copy(&File::from(outside), &stopped, &resized));
-        Ok(Self { stop: Some(stop), thread: Some(thread), _raw: raw })
+        let worker = Worker::start("relay", move |stop| copy(&File::from(outside), stop, &resized))
+            .or_exit(Exit::Internal)?;
+        Ok(Self { worker, _raw: raw })
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        // What could not be shown any more is no reason to fail: the terminal is gone, or the agent is.
-        if let Some(Ok(Ok(()) | Err(_)) | Err(_)) = self.thread.take().map(JoinHandle::join) {}
+        self.worker.stop();
+        let ended = processes::wait_readable(self.worker.ended(), Deadline::after(LAST_WORDS));
+        // What could not be shown any more is no reason to fail: the terminal is gone, or the agent is. A thread that still waits
+        // for it is left behind, and ends with this process.
+        if ended.is_ok_and(|ended| ended)
+            && let Some(Ok(Ok(()) | Err(_)) | Err(_)) | None = self.worker.finish()
+        {}
     }
 }
 
@@ -69,13 +78,17 @@ fn resizes() -> io::Result<std::os::unix::net::UnixStream> {
 }
 
 /// Copies until told to stop, then shows what is left.
-fn copy(outside: &File, stopped: &OwnedFd, mut resized: &std::os::unix::net::UnixStream) -> io::Result<()> {
+fn copy(
+    outside: &File,
+    stopped: BorrowedFd<'_>,
+    mut resized: &std::os::unix::net::UnixStream,
+) -> io::Result<()> {
     let mut keyboard = stdin().is_terminal().then(stdin);
     let screen = screen()?;
     loop {
         let mut sources = vec![
             PollFd::new(outside, PollFlags::IN),
-            PollFd::new(stopped, PollFlags::IN),
+            PollFd::from_borrowed_fd(stopped, PollFlags::IN),
             PollFd::new(resized, PollFlags::IN),
         ];
         sources.extend(

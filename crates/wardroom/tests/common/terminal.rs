@@ -8,6 +8,7 @@
     reason = "each test binary uses its own part of this module"
 )]
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -40,16 +41,10 @@ impl Terminal {
 
     /// At a terminal that was made ready first.
     pub(crate) fn prepared(mut command: Command, prepare: impl FnOnce(&OwnedFd)) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
+        let (master, name) = pair();
         tcsetwinsize(&master, Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         prepare(&master);
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let open = || -> OwnedFd {
-            File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
-        };
-        let child = command.stdin(open()).stdout(open()).stderr(open()).spawn().unwrap();
+        let child = command.stdin(open(&name)).stdout(open(&name)).stderr(open(&name)).spawn().unwrap();
         let keyboard = File::from(master);
         let (mut reading, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
         let shown = Arc::clone(&screen);
@@ -60,6 +55,13 @@ impl Terminal {
             }
         });
         Self { child, keyboard, screen, reader, answered: 0 }
+    }
+
+    /// The same, at a terminal that nobody reads while the second of these lives.
+    pub(crate) fn unread(mut command: Command) -> (Child, OwnedFd) {
+        let (master, name) = pair();
+        let child = command.stdin(open(&name)).stdout(open(&name)).stderr(open(&name)).spawn().unwrap();
+        (child, master)
     }
 
     pub(crate) fn shown(&self) -> String {
@@ -92,4 +94,17 @@ impl Terminal {
         let shown = self.screen.lock().unwrap().replace('\r', "");
         (code, shown)
     }
+}
+
+/// The outer end of a terminal, and the name of its inner one.
+fn pair() -> (OwnedFd, CString) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    (master, name)
+}
+
+fn open(name: &CStr) -> OwnedFd {
+    File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap().into()
 }
