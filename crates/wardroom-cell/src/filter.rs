@@ -106,6 +106,7 @@ fn action(answer: Answer) -> Result<Action, FilterError> {
     match answer {
         Answer::Allow => Ok(Action::Allow),
         Answer::Audit(_) | Answer::Refuse(_) => Ok(Action::Notify),
+        Answer::Moot => Ok(Action::Errno(0)),
         Answer::Absent(errno) => {
             let raw = Errno::raw_os_error(errno);
             u16::try_from(raw).map(Action::Errno).map_err(|_range| FilterError::Errno(raw))
@@ -281,6 +282,33 @@ mod tests {
         let directory: u64 = if cfg!(target_arch = "x86_64") { 0o200_000 } else { 0o40_000 };
         assert!(matches!(answer(PLAIN, "openat", [0, 0, 0o4000, 0, 0, 0]), Some(Answer::Audit(_))));
         assert_eq!(answer(PLAIN, "openat", [0, 0, 0o4000 | directory, 0, 0, 0]), Some(Answer::Allow));
+    }
+
+    #[test]
+    fn init_s_limits_and_scheduling_are_its_own_and_cores_stay_off() {
+        let refused = Some(Answer::Refuse(Errno::PERM));
+        for (call, args) in [
+            ("prlimit64", [1, 7, 0xbeef, 0, 0, 0]),
+            ("prlimit64", [1 | 1 << 32, 4, 0xbeef, 0, 0, 0]),
+            ("sched_setaffinity", [1, 8, 0xbeef, 0, 0, 0]),
+            ("sched_setscheduler", [1, 5, 0xbeef, 0, 0, 0]),
+            ("setpriority", [0, 1, 19, 0, 0, 0]),
+            ("setpriority", [2, 1000, 19, 0, 0, 0]),
+            ("ioprio_set", [3, 1000, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(answer(PLAIN, call, args), refused, "{call} {args:?}");
+        }
+        assert_eq!(answer(PLAIN, "prlimit64", [0, 4, 0xbeef, 0, 0, 0]), Some(Answer::Moot));
+        assert_eq!(answer(PLAIN, "setrlimit", [4, 0xbeef, 0, 0, 0, 0]), Some(Answer::Moot));
+        for (call, args) in [
+            ("prlimit64", [0, 4, 0, 0xbeef, 0, 0]),
+            ("prlimit64", [0, 7, 0xbeef, 0, 0, 0]),
+            ("setpriority", [0, 0, 19, 0, 0, 0]),
+            ("fcntl", [3, 6, 0xbeef, 0, 0, 0]),
+        ] {
+            assert_eq!(answer(PLAIN, call, args), Some(Answer::Allow), "{call} {args:?}");
+        }
+        assert_eq!(answer(PLAIN, "fcntl", [3, 1024, 0, 0, 0, 0]), Some(Answer::Refuse(Errno::INVAL)));
     }
 
     #[test]

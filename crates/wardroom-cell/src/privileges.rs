@@ -14,8 +14,13 @@ use wardroom_model::plan::{AGENT_ID, Access, Identity, Limits, LimitsBy};
 use crate::error::{At, Fault, Step};
 use crate::wire::Blueprint;
 
-/// Locked memory: what distributions give a user (8 MiB), enough for key agents and too little to hurt.
-const LOCKED_MEMORY: u64 = 8 << 20;
+/// Locked memory: half of what distributions give a user (8 MiB), enough for key agents; in shared memory it counts as the
+/// operator's own.
+const LOCKED_MEMORY: u64 = 4 << 20;
+/// Signals that are queued or promised to timers: they count as the operator's own, who has some ten thousands.
+const QUEUED_SIGNALS: u64 = 4096;
+/// Bytes of a core. Of 1 no core comes; with 0 the kernel would start the host's helper for it, as the host's root (core(5)).
+const CORE: u64 = 1;
 /// Bytes in POSIX message queues and queued signals: the kernel's own defaults for a user.
 const QUEUED_BYTES: u64 = 819_200;
 
@@ -32,13 +37,30 @@ pub(crate) fn isolate(plan: &Blueprint) -> Result<Mechanism, Fault> {
     Ok(Mechanism { name: "keyring".into(), asked: "own".into(), got: got.into() })
 }
 
+/// Budgets of the kernel that count as the operator's own, and in system mode as those of the host's root: a part of them. They are
+/// those of the cell's user namespace, and are reached through the host's `/proc`, so this comes before its tree is let go of.
+pub(crate) fn budget() -> Vec<Mechanism> {
+    [("instances", 4), ("watches", 2)].map(|(of, part)| budget_one(of, part)).into()
+}
+
+/// A host whose `/proc/sys` cannot be written to, as within container engines, leaves what it has; the record says so.
+fn budget_one(of: &str, part: u64) -> Mechanism {
+    let most = std::fs::read_to_string(format!("/proc/sys/fs/inotify/max_user_{of}"));
+    let asked = most.ok().and_then(|text| text.trim().parse::<u64>().ok()).map(|most| (most / part).max(1));
+    let text = asked.map_or_else(|| "a part of the host's".to_owned(), |asked| asked.to_string());
+    let set = std::fs::write(format!("/proc/sys/user/max_inotify_{of}"), &text);
+    let got = set.map_or_else(|error| format!("the host's ({error})"), |()| text.clone());
+    Mechanism { name: format!("inotify {of}"), asked: text, got }
+}
+
 /// Resource limits. They hold for each process and are inherited.
 pub(crate) fn limit(limits: &Limits) -> Result<Vec<Mechanism>, Fault> {
     let mut wanted = vec![
-        ("core", Resource::Core, 0),
+        ("core", Resource::Core, CORE),
         ("nofile", Resource::Nofile, limits.descriptors),
         ("memlock", Resource::Memlock, LOCKED_MEMORY),
         ("msgqueue", Resource::Msgqueue, QUEUED_BYTES),
+        ("sigpending", Resource::Sigpending, QUEUED_SIGNALS),
     ];
     wanted.extend(limits.file_size.map(|size| ("fsize", Resource::Fsize, size)));
     if limits.by == LimitsBy::RlimitsOnly {

@@ -29,6 +29,8 @@ pub enum Answer {
     Refuse(Errno),
     /// It fails with this errno, as on a kernel that lacks it. Not recorded: every program asks, and falls back.
     Absent(Errno),
+    /// It seems done, and is not: what the program wants holds already. Not recorded.
+    Moot,
 }
 
 /// What an audited call is about, and thereby who in the guard answers it.
@@ -85,6 +87,10 @@ const fn refuse_when(
 
 const fn absent(calls: &'static [&'static str], errno: Errno, why: &'static str) -> Rule {
     Rule { calls, when: &[], answer: Answer::Absent(errno), why }
+}
+
+const fn moot_when(calls: &'static [&'static str], when: &'static [Test], why: &'static str) -> Rule {
+    Rule { calls, when, answer: Answer::Moot, why }
 }
 
 use Test::{AnyBit, Is, Masked, NonNull, OneOf};
@@ -149,6 +155,15 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["ioctl"], &[OneOf(1, TERMINAL_TRICKS)], Errno::PERM, "put input into a terminal or change its line discipline"),
     refuse_when(&["ioctl"], &[OneOf(1, FILE_FLAGS)], Errno::OPNOTSUPP, "change a file's flags, seal or encryption through a descriptor that only reads"),
     refuse(&["setgroups"], Errno::PERM, "change its groups"),
+    refuse_when(&["fcntl"], &[Is(1, F_SETLEASE)], Errno::INVAL, "hold up by a lease whoever opens a file outside"),
+
+    // Init runs as the agent does, and starts what the operator asks for.
+    refuse_when(&["prlimit64"], &[Is(0, INIT), NonNull(2)], Errno::PERM, "change the limits of the cell's init"),
+    refuse_when(&["sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"], &[Is(0, INIT)], Errno::PERM, "change the scheduling of the cell's init"),
+    refuse_when(&["setpriority", "ioprio_set"], &[Is(1, INIT)], Errno::PERM, "change the scheduling of the cell's init"),
+    refuse_when(&["setpriority"], &[Is(0, PRIO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
+    refuse_when(&["ioprio_set"], &[Is(0, IOPRIO_WHO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
+    moot_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2)], "there are no cores; with the limit at 0 the host's helper would be started for one all the same (core(5))"),
 
     // Ids: programs that drop privileges to what they have already work; a change is an attempt.
     allow_when(&["setuid", "setgid", "setfsuid", "setfsgid"], &[OneOf(0, OWN_ID)], "to the id it has"),
@@ -238,6 +253,7 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
     refuse(&["modify_ldt"], Errno::NOSYS, "change its segment table"),
     allow(&["stat", "lstat", "access", "readlink", "getdents", "utime", "utimes", "futimesat"], "looks at what the walls let it see; times of its own files"),
     allow(&["dup2", "pipe", "poll", "select", "epoll_create", "epoll_wait", "eventfd", "signalfd", "inotify_init", "pause", "alarm", "time"], "older forms of the calls above"),
+    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "there are no cores"),
     allow(&["fork", "vfork", "getpgrp", "getrlimit", "setrlimit"], "older forms of the calls above"),
 ];
 
@@ -245,6 +261,7 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
 #[cfg(target_arch = "aarch64")]
 pub(super) const ARCHITECTURE: &[Rule] = &[
     audit(&["set_tid_address"], Audit::FirstCall, "glibc and musl call it once, at the very start"),
+    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "there are no cores"),
     allow(&["getrlimit", "setrlimit"], "its share of the machine, under its limits"),
 ];
 
@@ -276,9 +293,20 @@ const ARCH_SET_FS: u32 = 0x1002;
 /// `TIOCSTI`, `TIOCLINUX`, `TIOCCONS`, `TIOCSETD`.
 const TERMINAL_TRICKS: &[u32] = &[0x5412, 0x541c, 0x541d, 0x5423];
 /// `FS_IOC_SETFLAGS` and its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`, `FS_IOC_ENABLE_VERITY`,
-/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`: changes that no open for writing announces.
-const FILE_FLAGS: &[u32] =
-    &[0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0xc050_6617];
+/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`, `EXT4_IOC_SETVERSION`, `EXT4_IOC_ALLOC_DA_BLKS`; of btrfs,
+/// `SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions, and `SUBVOL_SETFLAGS`: changes that no open for
+/// writing announces.
+#[rustfmt::skip]
+const FILE_FLAGS: &[u32] = &[
+    0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0xc050_6617, 0x4008_6604, 0x0000_660c,
+    0x5000_9401, 0x5000_940e, 0x5000_940f, 0x5000_9417, 0x5000_9418, 0x5000_943f, 0x4008_941a,
+];
+const F_SETLEASE: u32 = 1024;
+/// The cell's first process, as its pid namespace numbers it.
+const INIT: u32 = 1;
+const PRIO_USER: u32 = 2;
+const IOPRIO_WHO_USER: u32 = 3;
+const RLIMIT_CORE: u32 = 4;
 /// The agent's id inside, and -1 ("leave it").
 const OWN_ID: &[u32] = &[AGENT_ID, u32::MAX];
 /// `PER_LINUX`, and the question (0xffffffff).

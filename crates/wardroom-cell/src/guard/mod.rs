@@ -273,7 +273,7 @@ impl Guard {
             Some((Answer::Audit(Audit::Clone3), _)) => self.clone3(call),
             Some((Answer::Refuse(errno), why)) => self.refuse(call, errno, why),
             None => self.refuse(call, Errno::NOSYS, "make system calls that the filter does not know"),
-            Some((Answer::Allow | Answer::Absent(_), _)) => {
+            Some((Answer::Allow | Answer::Absent(_) | Answer::Moot, _)) => {
                 self.refuse(call, Errno::PERM, "be asked about by a filter that is not ours")
             }
         };

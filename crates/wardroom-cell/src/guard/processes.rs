@@ -270,7 +270,7 @@ fn gone_or(errno: Errno, what: &'static str) -> Trouble {
 
 /// Threads held at once: more than a large JVM has. Beyond it each call of a thread costs one more question.
 const MAX_THREADS: usize = 4096;
-/// The last exits are waited for in steps, together ten seconds: init's own reaping takes milliseconds, but gigabytes of a
+/// The last exits are waited for in steps, together five seconds: init's own reaping takes milliseconds, but gigabytes of a
 /// process's memory take the kernel longer.
-const LAST_WAITS: u32 = 1000;
+const LAST_WAITS: u32 = 500;
 const LAST_WAIT_NANOS: i64 = 10_000_000;

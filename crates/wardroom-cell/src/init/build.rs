@@ -39,6 +39,7 @@ pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> 
     fail.at(Step::Identity)?;
     let mut taken = await_go(control, plan)?;
     become_owner(plan.identity)?;
+    let budgets = privileges::budget();
 
     let mut root = Root::new()?;
     let terminals = mounts(plan, &mut root, taken.as_mut(), fail)?;
@@ -49,6 +50,7 @@ pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> 
 
     fail.at(Step::Isolation)?;
     let mut mechanisms = vec![privileges::isolate(plan)?];
+    mechanisms.extend(budgets);
     fail.at(Step::Limits)?;
     mechanisms.extend(privileges::limit(&plan.limits)?);
     mechanisms.append(&mut root.mechanisms);

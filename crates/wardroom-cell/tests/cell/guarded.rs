@@ -22,6 +22,8 @@ pub(crate) const CASES: &[Case] = &[
     ("a_thread_is_answered_whose_first_thread_has_ended", leaderless),
     ("a_program_whose_path_is_too_long_to_be_told_is_nobody", deep),
     ("an_exec_through_proc_is_not_said_to_have_failed", through_proc),
+    ("an_agent_changes_nothing_of_init_s", init_is_left_alone),
+    ("the_operator_s_budgets_are_not_the_agent_s", budgets),
     ("the_guard_ends_with_its_cell", ends),
 ];
 
@@ -165,6 +167,46 @@ fn through_proc(world: &World) {
         })
         .collect();
     assert_eq!(failed, ["/bin/none"]);
+}
+
+fn init_is_left_alone(world: &World) {
+    let script = r#"
+import os, resource
+attempts = [lambda: resource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0)), lambda: os.sched_setaffinity(1, {0}),
+            lambda: os.setpriority(os.PRIO_PROCESS, 1, 19), lambda: os.setpriority(os.PRIO_USER, 1000, 19)]
+for attempt in attempts:
+    try: attempt(); raise SystemExit("it was changed")
+    except PermissionError: pass
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0)) # as programs do that hold secrets
+assert resource.getrlimit(resource.RLIMIT_CORE) == (1, 1), resource.getrlimit(resource.RLIMIT_CORE)
+"#;
+    let mut at = guarded(world);
+    let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
+    assert_eq!(status, 0, "{said}");
+    let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
+    assert_eq!(refused, 4);
+    assert_eq!(run_in(&mut at.cell, &["true"]).0, 0, "commands are still started");
+}
+
+/// What a process inside can have of what counts as the operator's own.
+fn budgets(world: &World) {
+    let script = r#"
+import ctypes, os, signal
+libc = ctypes.CDLL(None)
+instances = 0
+while libc.inotify_init1(0) >= 0: instances += 1
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
+signals = 0
+while libc.sigqueue(os.getpid(), signal.SIGRTMIN, None) == 0: signals += 1
+print(instances, signals)
+"#;
+    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
+    let (status, said) = run_in(&mut guarded(world).cell, &["python3", "-c", script]);
+    let [instances, signals] =
+        [0, 1].map(|at| said.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap());
+    assert_eq!(status, 0, "{said}");
+    assert!((1..=most.trim().parse::<u64>().unwrap() / 4).contains(&instances), "{said}");
+    assert!((1..=4096).contains(&signals), "{said}");
 }
 
 fn ends(world: &World) {

@@ -247,6 +247,7 @@ pub(crate) fn guard(listener: OwnedFd, options: FilterOptions) -> Arc<AtomicBool
                     Reply::Errno(errno)
                 }
                 Some(Answer::Allow | Answer::Audit(_)) => Reply::Continue,
+                Some(Answer::Moot) => Reply::Done,
                 None => Reply::Errno(rustix::io::Errno::NOSYS),
             };
             if listener.answer(call.id, reply).is_err() {
