@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
 use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern};
 
+use super::special::RESOLVER;
 use super::table::Table;
 use super::value;
 use crate::diagnose::{At, Diagnostic, Report};
@@ -157,9 +157,7 @@ fn unusable(address: SocketAddr) -> Option<(&'static str, String)> {
         IpAddr::V4(v4) if v4.is_broadcast() => {
             return Some(("is no one machine's address", "name the machine".to_owned()));
         }
-        IpAddr::V4(v4) => {
-            v4.octets().first() == Some(&198) && v4.octets().get(1).is_some_and(|b| b & 0xfe == 18)
-        }
+        IpAddr::V4(v4) => RESOLVER.contains(&v4),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             return Some((
                 "is link-local, and has no interface",
@@ -169,35 +167,4 @@ fn unusable(address: SocketAddr) -> Option<(&'static str, String)> {
         IpAddr::V6(_) => false,
     };
     own.then(|| ("belongs to the cell's own resolver (198.18.0.0/15)", "use another address".to_owned()))
-}
-
-/// `networks`: address and prefix length, the host bits zero.
-pub(crate) fn networks(table: &mut Table<'_>, report: &mut Report) -> Option<At<Vec<IpNet>>> {
-    let list = table.texts("networks", report)?;
-    let found = list.value.iter().filter_map(|text| network(text, report)).collect();
-    Some(At { value: found, span: list.span })
-}
-
-fn network(text: &At<String>, report: &mut Report) -> Option<IpNet> {
-    let Ok(net) = text.value.parse::<IpNet>() else {
-        let title = format!("{:?} is no network", text.value);
-        let help = "write address and prefix length, as \"10.0.0.0/8\"";
-        report.push(Diagnostic::new(title, text.span.clone(), "this network").help(help));
-        return None;
-    };
-    if net.trunc() != net {
-        let title = format!("`{net}` has bits behind its prefix");
-        report.push(
-            Diagnostic::new(title, text.span.clone(), "this network")
-                .help(format!("did you mean `{}`?", net.trunc())),
-        );
-        return None;
-    }
-    if net.prefix_len() == 0 {
-        let title = format!("`{net}` is every address there is");
-        let help = "name the networks that the host really leads to";
-        report.push(Diagnostic::new(title, text.span.clone(), "permits everything special").help(help));
-        return None;
-    }
-    Some(net)
 }

@@ -9,6 +9,8 @@ pub(crate) mod hosts;
 mod isolation;
 mod model_api;
 mod network;
+mod networks;
+mod special;
 mod table;
 mod units;
 mod value;

@@ -1,4 +1,5 @@
 mod credentials;
+mod hosts;
 
 use crate::{Policy, Retention};
 
