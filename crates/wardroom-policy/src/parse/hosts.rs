@@ -100,22 +100,6 @@ pub(crate) fn ports(table: &mut Table<'_>, report: &mut Report) -> Option<At<BTr
     Some(At { value: found, span: list.span })
 }
 
-/// `ca`: certificates, each between its BEGIN and END. Whether they are well formed is seen when a server is verified; until
-/// then, and if they are not, no server is trusted.
-pub(crate) fn certificates(text: At<String>, report: &mut Report) -> Option<At<String>> {
-    let count = |mark: &str| text.value.matches(mark).count();
-    let (begins, ends) = (count("-----BEGIN CERTIFICATE-----"), count("-----END CERTIFICATE-----"));
-    if begins > 0 && begins == ends && !text.value.contains("PRIVATE KEY") {
-        return Some(text);
-    }
-    let diagnostic = Diagnostic::new("`ca` holds certificates in PEM", text.span, "no certificate");
-    report.push(
-        diagnostic
-            .help(r#"write the text itself: `ca = """` and `-----BEGIN CERTIFICATE-----` on the next line"#),
-    );
-    None
-}
-
 /// `address`: `10.0.0.5:8443` or `[fd00::5]:8443`, in the one canonical notation.
 pub(crate) fn address(text: &At<String>, report: &mut Report) -> Option<At<SocketAddr>> {
     let complain =

@@ -2,6 +2,7 @@
 //! any. Keys that nobody reads, values of another kind and rules that can never match are mistakes.
 
 mod agent;
+pub(crate) mod authorities;
 mod conflicts;
 mod credential;
 mod files;

@@ -1,5 +1,17 @@
 use super::one_mistake;
-use crate::Policy;
+use crate::{Policy, explain};
+
+/// A certificate that signed itself, with an Ed25519 key that nobody kept.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBLjCB4aADAgECAhQuA2/OqOFsCMKS14O2/J8gwU+opDAFBgMrZXAwDDEKMAgG
+A1UEAwwBeDAgFw0yNjExMzAxMjUwMjdaGA8yMTI2MTEwNjEyNTAyN1owDDEKMAgG
+A1UEAwwBeDAqMAUGAytlcAMhAFA/F5NRybkJBTyNAbmA/uLNf07GRjqmCif5Re2s
+q7Qlo1MwUTAdBgNVHQ4EFgQUpLHGXUmvFpmGALKOwkx0H6XS4GkwHwYDVR0jBBgw
+FoAUpLHGXUmvFpmGALKOwkx0H6XS4GkwDwYDVR0TAQH/BAUwAwEB/zAFBgMrZXAD
+QQAJo8XynN3nhuT8YK8zpGMl3Bsi0uVnWISMInZvifpCNeOd+S207UgBvHKPjOVt
+Ipuq84/T2r+5NrSBFu7yXMkP
+-----END CERTIFICATE-----
+";
 
 /// The one mistake of a rule with these lines.
 fn rule(lines: &str) -> String {
@@ -62,4 +74,49 @@ fn networks_with_special_addresses_are_none() {
         let text = super::with(&format!("[[network.allow]]\nhost = \"a.net\"\nnetworks = [{network:?}]\n"));
         Policy::parse("x", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     }
+}
+
+/// A rule that looks inside, and these lines as who vouches for its server.
+fn vouched_by(pem: &str) -> String {
+    format!("[[network.allow]]\nhost = \"a.net\"\ninspect = true\nca = \"\"\"\n{pem}\"\"\"\n")
+}
+
+#[test]
+fn a_broken_certificate_is_a_mistake_of_the_policy() {
+    let cases = [
+        (CERTIFICATE.replace("MIIBLj", "MIIB*j"), "certificate 1 is not base64"),
+        (CERTIFICATE.replace("Ipuq84", "Ipuq8"), "certificate 1 is not base64"),
+        // A whole line less: base64 still, and shorter than it says.
+        (CERTIFICATE.replace("Ipuq84/T2r+5NrSBFu7yXMkP\n", ""), "certificate 1 is cut off"),
+        (CERTIFICATE.replace("MIIBLj", "MYIBLj"), "certificate 1 is cut off, or no certificate"),
+        (CERTIFICATE.replace("MIIBLjCB4a", "MIIBLgCB4a"), "certificate 1 is cut off, or no certificate"),
+        (format!("{CERTIFICATE}{}", CERTIFICATE.replace("MIIBLj", "MIIBLz")), "certificate 2 is cut off"),
+        (CERTIFICATE.replace("-----END CERTIFICATE-----\n", ""), "certificate 1 has no end"),
+        (CERTIFICATE.replace("-----BEGIN CERTIFICATE-----\n", ""), "begins or ends no certificate"),
+        (CERTIFICATE.replace("-----BEGIN", "  -----BEGIN"), "begins or ends no certificate"),
+        (CERTIFICATE.replace("CERTIFICATE", "PUBLIC KEY"), "begins or ends no certificate"),
+        (CERTIFICATE.replace("CERTIFICATE", "PRIVATE KEY"), "holds a private key"),
+        ("/etc/ssl/own.pem\n".to_owned(), "no certificate (write the text itself"),
+    ];
+    for (pem, wanted) in cases {
+        let found = one_mistake(&vouched_by(&pem));
+        assert!(found.contains(wanted), "{pem}: {found}");
+    }
+}
+
+#[test]
+fn check_says_that_the_policy_s_own_certificate_vouches() {
+    let said = |rules: &str| {
+        let policy = Policy::parse("scout.toml", &super::with(rules));
+        explain(&policy.unwrap_or_else(|errors| panic!("{}", errors.render(false)))).join("\n")
+    };
+    let one = said(&vouched_by(&format!("# a.net\r\n{}", CERTIFICATE.replace('\n', "\r\n"))));
+    let wanted = "records each; the policy's own certificate vouches for this host, in place of the machine's authorities";
+    assert!(one.contains(wanted), "{one}");
+    let two = said(&vouched_by(&format!("{CERTIFICATE}{CERTIFICATE}")));
+    assert!(two.contains("the policy's own 2 certificates vouch for this host"), "{two}");
+    let unseen = said(&vouched_by(CERTIFICATE).replace("inspect = true\n", ""));
+    assert!(unseen.contains("; where the gate opens TLS, the policy's own certificate vouches"), "{unseen}");
+    let machine = said("[[network.allow]]\nhost = \"a.net\"\ninspect = true\n");
+    assert!(!machine.contains("vouch"), "{machine}");
 }
