@@ -25,17 +25,13 @@ pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostP
 }
 
 fn host_help(text: &str, error: &HostNameError) -> Option<String> {
-    if text.contains("://") {
-        let rest = text.split("://").nth(1).unwrap_or_default();
-        let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
-        return Some(format!("write the host alone: `host = {host:?}`"));
+    if let Some((_, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        return literal_help(host).or_else(|| alone_help(host));
     }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        let address = SocketAddr::new(ip, 443);
-        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
+    if let Some(help) = literal_help(text) {
+        return Some(help);
     }
     match error {
         HostNameError::Address => Some(
@@ -44,7 +40,7 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
         ),
         HostNameError::TooLong(_) | HostNameError::Empty => None,
         HostNameError::Invalid => {
-            if let Some((host, port)) = text.rsplit_once(':') {
+            if let Some((host, port)) = with_port(text) {
                 return Some(format!("write `host = {host:?}` and `ports = [{port}]`"));
             }
             if text.contains('*') {
@@ -56,6 +52,33 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
             None
         }
     }
+}
+
+/// What to write for an address, with or without brackets and a port.
+fn literal_help(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = || inner.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 443));
+    let address = text.parse::<SocketAddr>().ok().or_else(bare)?;
+    Some(if address.ip().is_loopback() {
+        format!("give the service a name: `host = \"service.internal\"` with `address = \"{address}\"`")
+    } else {
+        format!("for a literal address, leave `host` out and write `address = \"{address}\"`")
+    })
+}
+
+/// The host of a URL, and its port where it has one.
+fn alone_help(text: &str) -> Option<String> {
+    if let Some((host, port)) = with_port(text) {
+        return Some(format!("write the host alone: `host = {host:?}` and `ports = [{port}]`"));
+    }
+    HostPattern::parse(text).is_ok().then(|| format!("write the host alone: `host = {text:?}`"))
+}
+
+/// A good host and a port behind it.
+fn with_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    HostPattern::parse(host).is_ok().then_some((host, port))
 }
 
 /// Whether a program inside resolves a name without asking: then it means the cell itself.

@@ -120,3 +120,27 @@ fn check_says_that_the_policy_s_own_certificate_vouches() {
     let machine = said("[[network.allow]]\nhost = \"a.net\"\ninspect = true\n");
     assert!(!machine.contains("vouch"), "{machine}");
 }
+
+#[test]
+fn an_address_or_a_port_in_host_gets_a_help_that_parses() {
+    let named = "`host = \"service.internal\"` with `address = \"[::1]:443\"`";
+    let cases = [
+        ("[::1]", named),
+        ("::1", named),
+        ("[fd00::5]", "leave `host` out and write `address = \"[fd00::5]:443\"`"),
+        ("[fd00::5]:8443", "leave `host` out and write `address = \"[fd00::5]:8443\"`"),
+        ("https://[fd00::5]:8443/x", "leave `host` out and write `address = \"[fd00::5]:8443\"`"),
+        ("127.0.0.1", "with `address = \"127.0.0.1:443\"`"),
+        ("a.net:8443", "write `host = \"a.net\"` and `ports = [8443]`"),
+        ("https://me@a.net:8443/x", "write the host alone: `host = \"a.net\"` and `ports = [8443]`"),
+    ];
+    for (host, wanted) in cases {
+        let found = rule(&format!("host = {host:?}"));
+        assert!(found.contains(wanted), "{host}: {found}");
+    }
+    for host in ["fe80::1%eth0", "[::1", "a.net:https", "a.net:0", "a.net:70000", "a..b:80", "https://[::1/x"]
+    {
+        let found = rule(&format!("host = {host:?}"));
+        assert!(!found.contains("write `host") && !found.contains("ports = "), "{host}: {found}");
+    }
+}
