@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern};
 
+use super::host_rules::broken_rule;
 use super::special::RESOLVER;
 use super::table::Table;
 use super::value;
@@ -16,11 +17,20 @@ pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostP
     match HostPattern::parse(&text.value) {
         Ok(value) => Some(At { value, span: text.span.clone() }),
         Err(error) => {
-            let title = format!("not a host: {error}");
+            let reason = reason(&text.value, &error);
+            let title = format!("not a host: {reason}");
             let diagnostic = Diagnostic::new(title, text.span.clone(), "this host");
             report.push(diagnostic.maybe_help(host_help(&text.value, &error)));
             None
         }
+    }
+}
+
+/// What is wrong with it, as exactly as is known.
+fn reason(text: &str, error: &HostNameError) -> String {
+    match error {
+        HostNameError::Invalid => broken_rule(text).unwrap_or_else(|| error.to_string()),
+        HostNameError::Empty | HostNameError::TooLong(_) | HostNameError::Address => error.to_string(),
     }
 }
 
@@ -49,9 +59,17 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
             if text.contains('/') {
                 return Some("write the host alone; paths go into `paths`".to_owned());
             }
-            None
+            near(text)
         }
     }
+}
+
+/// The host that was probably meant.
+fn near(text: &str) -> Option<String> {
+    // Elsewhere a dot at the start means every name below.
+    let below = text.starts_with('.').then(|| format!("*{text}"));
+    let meant = below.unwrap_or_else(|| text.trim().to_owned());
+    HostPattern::parse(&meant).is_ok().then(|| format!("did you mean {meant:?}?"))
 }
 
 /// What to write for an address, with or without brackets and a port.

@@ -6,6 +6,7 @@ pub(crate) mod authorities;
 mod conflicts;
 mod credential;
 mod files;
+mod host_rules;
 pub(crate) mod hosts;
 mod isolation;
 mod model_api;

@@ -144,3 +144,29 @@ fn an_address_or_a_port_in_host_gets_a_help_that_parses() {
         assert!(!found.contains("write `host") && !found.contains("ports = "), "{host}: {found}");
     }
 }
+
+#[test]
+fn a_host_that_is_none_gets_the_rule_that_it_breaks() {
+    let (label, name) = (format!("{}.com", "a".repeat(64)), format!("{}com", "a.".repeat(126)));
+    let cases = [
+        ("exa_mple.com", "an underscore cannot stand in a host name"),
+        ("*.exa_mple.com", "an underscore cannot stand in a host name"),
+        (" a.com", "a space cannot stand in a host name: this host (did you mean \"a.com\"?)"),
+        ("a b.com", "a space cannot stand in a host name"),
+        ("a,b.com", "',' cannot stand in a host name"),
+        ("a..b", "two dots with nothing between them"),
+        ("a.b..", "two dots with nothing between them"),
+        (".example.com", "cannot begin with a dot: this host (did you mean \"*.example.com\"?)"),
+        ("-a.com", "the label \"-a\" begins or ends with a hyphen"),
+        ("a.b-.com", "the label \"b-\" begins or ends with a hyphen"),
+        ("ab--cd.com", "the label \"ab--cd\" has two hyphens"),
+        (&label, "a label has at most 63 bytes, and one here has 64"),
+        (&name, "a host name has at most 253 bytes, this has 255"),
+        ("xn--zzzzzz99999.com", "encodes no valid name"),
+        ("\u{fdfa}.com", "not a valid international name"),
+    ];
+    for (host, wanted) in cases {
+        let found = rule(&format!("host = {host:?}"));
+        assert!(found.contains("not a host: ") && found.contains(wanted), "{host}: {found}");
+    }
+}
