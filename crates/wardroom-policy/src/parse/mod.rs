@@ -159,7 +159,8 @@ fn required<'a>(
 /// `[ledger]`.
 fn retention(source: Source<'_>, table: Option<Table<'_>>, report: &mut Report) -> Retention {
     let Some(mut table) = table else { return Retention::Forever };
-    let text = table.text("retention", report);
+    let form = format!("{}, or \"forever\"", units::DURATION);
+    let text = table.formed("retention", &form, report);
     table.finish(report);
     let Some(text) = text else { return Retention::Forever };
     if text.value == "forever" {
