@@ -226,7 +226,11 @@ impl<'a> Table<'a> {
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_)
-                | DeValue::Table(_) => report.push(wrong_kind(entry.key, "a text between quotes", value)),
+                | DeValue::Table(_) => {
+                    // Such a key may be any text.
+                    let shown = entry.key.escape_debug().to_string();
+                    report.push(wrong_kind(&shown, "a text between quotes", value));
+                }
             }
         }
         found

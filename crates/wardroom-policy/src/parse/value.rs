@@ -5,16 +5,16 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::diagnose::{At, Diagnostic, Report, did_you_mean};
+use crate::diagnose::{At, Diagnostic, Report, did_you_mean, is_invisible};
 
-/// A text of one line that is not empty and has no control characters.
+/// A text of one line that is not empty and has no control characters and no invisible ones.
 pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
-    without(key, value, report, char::is_control)
+    without(key, value, report, |c| c.is_control() || is_invisible(c))
 }
 
 /// A text of any number of lines that is not empty and has no other control characters.
 pub(crate) fn lines(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
-    without(key, value, report, |c| c.is_control() && !matches!(c, '\n' | '\r'))
+    without(key, value, report, |c| (c.is_control() && !matches!(c, '\n' | '\r')) || is_invisible(c))
 }
 
 fn without(
@@ -33,8 +33,9 @@ fn without(
         return None;
     }
     if let Some(bad) = found.chars().find(|c| forbidden(*c)) {
-        let title = format!("`{key}` has a control character");
-        report.push(Diagnostic::new(title, value.span(), format!("{bad:?} cannot stand here")));
+        let class = if bad.is_control() { "a control character" } else { "an invisible character" };
+        let label = format!("U+{:04X} cannot stand here", u32::from(bad));
+        report.push(Diagnostic::new(format!("`{key}` has {class}"), value.span(), label).help("take it out"));
         return None;
     }
     Some(At { value: found.to_string(), span: value.span() })
