@@ -172,16 +172,21 @@ impl Display for PolicyErrors {
 /// The text as it may be shown: what a terminal would obey, or what hides its neighbours, is replaced by characters of the
 /// same length, so that every span still holds.
 fn harmless(text: &str) -> String {
-    let invisible = |c| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     let replace = |c: char| match c {
         '\n' | '\t' => c,
-        c if !c.is_control() && !invisible(c) => c,
+        c if !c.is_control() && !is_invisible(c) => c,
         c if c.len_utf8() == 1 => '?',
         c if c.len_utf8() == 2 => '¿',
         // All that is left of the above has three bytes, and so has this.
         _ => '\u{fffd}',
     };
     text.replace("\r\n", " \n").chars().map(replace).collect()
+}
+
+/// Characters that change how their neighbours are shown, or that nobody sees: Unicode's bidirectional controls, zero-width
+/// marks and separators of lines. With them a text reads as another one than it is.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Line and column (in characters) of a byte, both from 1.

@@ -7,6 +7,7 @@ use std::path::Path;
 use wardroom_model::plan::LimitsBy;
 
 use crate::network::{AllowRule, HostTarget, HttpRule, Target, TlsExpectation};
+use crate::parse::authorities;
 use crate::policy::{Files, Isolation, IsolationKind, Outside, Policy, Retention};
 
 /// The policy as sentences, in the order of the file's sections. What is not yet supported is said as if it were; see
@@ -163,7 +164,20 @@ fn allow(policy: &Policy, rule: &AllowRule) -> String {
     let apps =
         if rule.apps.is_empty() { String::new() } else { format!(", with {} alone", rule.apps.join(" or ")) };
     let http = rule.http.as_ref().map_or_else(|| bound(policy, rule), looked_at);
-    format!("It reaches {what}{apps}{http} ({}).", rule.at)
+    let vouched = vouched(rule, &http);
+    format!("It reaches {what}{apps}{http}{vouched} ({}).", rule.at)
+}
+
+/// Who vouches for the server, where it is not the machine's authorities; `http` is what is said of requests.
+fn vouched(rule: &AllowRule, http: &str) -> String {
+    let Target::Host(HostTarget { authorities: Some(pem), .. }) = &rule.target else { return String::new() };
+    let own = match authorities::count(pem) {
+        0 | 1 => "the policy's own certificate vouches".to_owned(),
+        several => format!("the policy's own {several} certificates vouch"),
+    };
+    // Without a look inside, the agent's program is who verifies the server, and knows nothing of the policy.
+    let when = if http.is_empty() { "where the gate opens TLS, " } else { "" };
+    format!("; {when}{own} for this host, in place of the machine's authorities")
 }
 
 /// What a credential for one of a rule's hosts makes of it.

@@ -65,7 +65,7 @@ pub fn here_policy(
     let rules: String = hosts.iter().map(|host| rule(host)).collect();
     let (name, directory) = (value(agent.as_str()), value(directory));
     let text = format!(
-        "# Made by `wardroom run --here`. Keep it with `--save`.\n\
+        "# Made by `wardroom run --here`.\n\
          [agent]\nname = {name}\n{command}\n\
          [isolation]\nkind = \"cell\"\ntasks = 4096\nlimits = \"rlimits-only\"\n\n\
          [files]\nworkspace = {directory}\n{rules}"

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
 use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern};
 
+use super::host_rules::broken_rule;
+use super::special::RESOLVER;
 use super::table::Table;
 use super::value;
 use crate::diagnose::{At, Diagnostic, Report};
@@ -16,7 +17,8 @@ pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostP
     match HostPattern::parse(&text.value) {
         Ok(value) => Some(At { value, span: text.span.clone() }),
         Err(error) => {
-            let title = format!("not a host: {error}");
+            let reason = reason(&text.value, &error);
+            let title = format!("not a host: {reason}");
             let diagnostic = Diagnostic::new(title, text.span.clone(), "this host");
             report.push(diagnostic.maybe_help(host_help(&text.value, &error)));
             None
@@ -24,18 +26,22 @@ pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostP
     }
 }
 
+/// What is wrong with it, as exactly as is known.
+fn reason(text: &str, error: &HostNameError) -> String {
+    match error {
+        HostNameError::Invalid => broken_rule(text).unwrap_or_else(|| error.to_string()),
+        HostNameError::Empty | HostNameError::TooLong(_) | HostNameError::Address => error.to_string(),
+    }
+}
+
 fn host_help(text: &str, error: &HostNameError) -> Option<String> {
-    if text.contains("://") {
-        let rest = text.split("://").nth(1).unwrap_or_default();
-        let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
-        return Some(format!("write the host alone: `host = {host:?}`"));
+    if let Some((_, rest)) = text.split_once("://") {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        return literal_help(host).or_else(|| alone_help(host));
     }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
-    }
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        let address = SocketAddr::new(ip, 443);
-        return Some(format!("for a literal address, leave `host` out and write `address = \"{address}\"`"));
+    if let Some(help) = literal_help(text) {
+        return Some(help);
     }
     match error {
         HostNameError::Address => Some(
@@ -44,7 +50,7 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
         ),
         HostNameError::TooLong(_) | HostNameError::Empty => None,
         HostNameError::Invalid => {
-            if let Some((host, port)) = text.rsplit_once(':') {
+            if let Some((host, port)) = with_port(text) {
                 return Some(format!("write `host = {host:?}` and `ports = [{port}]`"));
             }
             if text.contains('*') {
@@ -53,9 +59,44 @@ fn host_help(text: &str, error: &HostNameError) -> Option<String> {
             if text.contains('/') {
                 return Some("write the host alone; paths go into `paths`".to_owned());
             }
-            None
+            near(text)
         }
     }
+}
+
+/// The host that was probably meant.
+fn near(text: &str) -> Option<String> {
+    // Elsewhere a dot at the start means every name below.
+    let below = text.starts_with('.').then(|| format!("*{text}"));
+    let meant = below.unwrap_or_else(|| text.trim().to_owned());
+    HostPattern::parse(&meant).is_ok().then(|| format!("did you mean {meant:?}?"))
+}
+
+/// What to write for an address, with or without brackets and a port.
+fn literal_help(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = || inner.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, 443));
+    let address = text.parse::<SocketAddr>().ok().or_else(bare)?;
+    Some(if address.ip().is_loopback() {
+        format!("give the service a name: `host = \"service.internal\"` with `address = \"{address}\"`")
+    } else {
+        format!("for a literal address, leave `host` out and write `address = \"{address}\"`")
+    })
+}
+
+/// The host of a URL, and its port where it has one.
+fn alone_help(text: &str) -> Option<String> {
+    if let Some((host, port)) = with_port(text) {
+        return Some(format!("write the host alone: `host = {host:?}` and `ports = [{port}]`"));
+    }
+    HostPattern::parse(text).is_ok().then(|| format!("write the host alone: `host = {text:?}`"))
+}
+
+/// A good host and a port behind it.
+fn with_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    HostPattern::parse(host).is_ok().then_some((host, port))
 }
 
 /// Whether a program inside resolves a name without asking: then it means the cell itself.
@@ -100,22 +141,6 @@ pub(crate) fn ports(table: &mut Table<'_>, report: &mut Report) -> Option<At<BTr
     Some(At { value: found, span: list.span })
 }
 
-/// `ca`: certificates, each between its BEGIN and END. Whether they are well formed is seen when a server is verified; until
-/// then, and if they are not, no server is trusted.
-pub(crate) fn certificates(text: At<String>, report: &mut Report) -> Option<At<String>> {
-    let count = |mark: &str| text.value.matches(mark).count();
-    let (begins, ends) = (count("-----BEGIN CERTIFICATE-----"), count("-----END CERTIFICATE-----"));
-    if begins > 0 && begins == ends && !text.value.contains("PRIVATE KEY") {
-        return Some(text);
-    }
-    let diagnostic = Diagnostic::new("`ca` holds certificates in PEM", text.span, "no certificate");
-    report.push(
-        diagnostic
-            .help(r#"write the text itself: `ca = """` and `-----BEGIN CERTIFICATE-----` on the next line"#),
-    );
-    None
-}
-
 /// `address`: `10.0.0.5:8443` or `[fd00::5]:8443`, in the one canonical notation.
 pub(crate) fn address(text: &At<String>, report: &mut Report) -> Option<At<SocketAddr>> {
     let complain =
@@ -157,9 +182,7 @@ fn unusable(address: SocketAddr) -> Option<(&'static str, String)> {
         IpAddr::V4(v4) if v4.is_broadcast() => {
             return Some(("is no one machine's address", "name the machine".to_owned()));
         }
-        IpAddr::V4(v4) => {
-            v4.octets().first() == Some(&198) && v4.octets().get(1).is_some_and(|b| b & 0xfe == 18)
-        }
+        IpAddr::V4(v4) => RESOLVER.contains(&v4),
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             return Some((
                 "is link-local, and has no interface",
@@ -169,35 +192,4 @@ fn unusable(address: SocketAddr) -> Option<(&'static str, String)> {
         IpAddr::V6(_) => false,
     };
     own.then(|| ("belongs to the cell's own resolver (198.18.0.0/15)", "use another address".to_owned()))
-}
-
-/// `networks`: address and prefix length, the host bits zero.
-pub(crate) fn networks(table: &mut Table<'_>, report: &mut Report) -> Option<At<Vec<IpNet>>> {
-    let list = table.texts("networks", report)?;
-    let found = list.value.iter().filter_map(|text| network(text, report)).collect();
-    Some(At { value: found, span: list.span })
-}
-
-fn network(text: &At<String>, report: &mut Report) -> Option<IpNet> {
-    let Ok(net) = text.value.parse::<IpNet>() else {
-        let title = format!("{:?} is no network", text.value);
-        let help = "write address and prefix length, as \"10.0.0.0/8\"";
-        report.push(Diagnostic::new(title, text.span.clone(), "this network").help(help));
-        return None;
-    };
-    if net.trunc() != net {
-        let title = format!("`{net}` has bits behind its prefix");
-        report.push(
-            Diagnostic::new(title, text.span.clone(), "this network")
-                .help(format!("did you mean `{}`?", net.trunc())),
-        );
-        return None;
-    }
-    if net.prefix_len() == 0 {
-        let title = format!("`{net}` is every address there is");
-        let help = "name the networks that the host really leads to";
-        report.push(Diagnostic::new(title, text.span.clone(), "permits everything special").help(help));
-        return None;
-    }
-    Some(net)
 }

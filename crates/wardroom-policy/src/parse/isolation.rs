@@ -13,8 +13,8 @@ pub(crate) fn read(source: Source<'_>, mut table: Table<'_>, report: &mut Report
         table.missing("kind", report);
     }
     let kind = table.word("kind", &[("cell", IsolationKind::Cell), ("vm", IsolationKind::Vm)], report);
-    let memory = table.text("memory", report).and_then(|text| memory(&text, report));
-    let cpus = table.number("cpus", report).map(|number| number.value);
+    let memory = table.formed("memory", units::SIZE, report).and_then(|text| memory(&text, report));
+    let cpus = table.number("cpus", CPUS, report).map(|number| number.value);
     // A cell's own init and the command are two; 4,194,304 is the kernel's PID_MAX_LIMIT.
     let tasks = table.integer("tasks", 2..4_194_305, report).map(|number| number.value);
     let by = [("cgroup", LimitsBy::Cgroup), ("rlimits-only", LimitsBy::RlimitsOnly)];
@@ -35,6 +35,10 @@ pub(crate) fn read(source: Source<'_>, mut table: Table<'_>, report: &mut Report
     let value = Isolation { kind: kind.value, memory, cpus, tasks, limits, root, trace_children };
     Some(At { value, span: kind.span })
 }
+
+/// A thousand microseconds in a period of 100,000 is the least that the kernel takes as a quota (`cpu.max`). 1024 processors are
+/// more than all but a few machines have; more is a mistake.
+const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 
 fn memory(text: &At<String>, report: &mut Report) -> Option<u64> {
     // Below this, a shell does not start; above it, the number is a mistake. 16 MiB and 64 TiB.

@@ -2,13 +2,17 @@
 //! any. Keys that nobody reads, values of another kind and rules that can never match are mistakes.
 
 mod agent;
+pub(crate) mod authorities;
 mod conflicts;
 mod credential;
 mod files;
+mod host_rules;
 pub(crate) mod hosts;
 mod isolation;
 mod model_api;
 mod network;
+mod networks;
+mod special;
 mod table;
 mod units;
 mod value;
@@ -155,7 +159,8 @@ fn required<'a>(
 /// `[ledger]`.
 fn retention(source: Source<'_>, table: Option<Table<'_>>, report: &mut Report) -> Retention {
     let Some(mut table) = table else { return Retention::Forever };
-    let text = table.text("retention", report);
+    let form = format!("{}, or \"forever\"", units::DURATION);
+    let text = table.formed("retention", &form, report);
     table.finish(report);
     let Some(text) = text else { return Retention::Forever };
     if text.value == "forever" {

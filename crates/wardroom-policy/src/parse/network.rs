@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use wardroom_model::HostPattern;
 
 use super::table::Table;
-use super::{Source, conflicts, hosts};
+use super::{Source, authorities, conflicts, hosts, networks};
 use crate::diagnose::{At, Diagnostic, Report, Span};
 use crate::network::{
     AllowRule, DenyRule, HostTarget, HttpRule, METHODS, NetworkPolicy, PathPattern, PatternError, Target,
@@ -73,9 +73,9 @@ fn allow_rule(source: Source<'_>, mut table: Table<'_>, report: &mut Report) -> 
         ports: hosts::ports(&mut table, report),
         tls: table.word("protocol", &words, report),
         address: table.text("address", report).and_then(|text| hosts::address(&text, report)),
-        networks: hosts::networks(&mut table, report),
+        networks: networks::networks(&mut table, report),
         http: http(&mut table, report),
-        authorities: table.lines("ca", report).and_then(|text| hosts::certificates(text, report)),
+        authorities: table.lines("ca", report).and_then(|text| authorities::certificates(text, report)),
     };
     let apps = apps(&mut table, report);
     table.finish(report);

@@ -1,12 +1,12 @@
 //! Reads one table of a policy key by key. What was asked for is known; what is left over is a mistake, so a key that
 //! nobody reads cannot be ignored.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::value::{integer, kind, lines, text, twice, unknown_word, wrong_kind};
+use super::value::{integer, kind, lines, number, one_of, text, twice, unknown_word, wrong_kind};
 use crate::diagnose::{At, Diagnostic, Report, Span, did_you_mean};
 
 /// A table being read.
@@ -66,6 +66,21 @@ impl<'a> Table<'a> {
     /// A text that is not empty.
     pub(crate) fn text(&mut self, key: &'static str, report: &mut Report) -> Option<At<String>> {
         let value = self.take(key)?;
+        text(key, value, report)
+    }
+
+    /// A text of some form; a value of another kind is told that form, as `a size between quotes, as "4 GiB"`.
+    pub(crate) fn formed(
+        &mut self,
+        key: &'static str,
+        form: &str,
+        report: &mut Report,
+    ) -> Option<At<String>> {
+        let value = self.take(key)?;
+        let DeValue::String(_) = value.get_ref() else {
+            report.push(wrong_kind(key, form, value));
+            return None;
+        };
         text(key, value, report)
     }
 
@@ -142,27 +157,15 @@ impl<'a> Table<'a> {
         integer(key, value, range, report)
     }
 
-    /// A number above 0, whole or not.
-    pub(crate) fn number(&mut self, key: &'static str, report: &mut Report) -> Option<At<f64>> {
+    /// A number within a range, whole or not.
+    pub(crate) fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        report: &mut Report,
+    ) -> Option<At<f64>> {
         let value = self.take(key)?;
-        let parsed = match value.get_ref() {
-            DeValue::Float(float) => float.as_str().replace('_', "").parse::<f64>().ok(),
-            DeValue::Integer(integer) => integer.as_str().parse::<f64>().ok(),
-            DeValue::String(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_)
-            | DeValue::Table(_) => None,
-        };
-        match parsed {
-            Some(number) if number.is_finite() && number > 0.0 => {
-                Some(At { value: number, span: value.span() })
-            }
-            Some(_) | None => {
-                report.push(wrong_kind(key, "a number above 0, without quotes", value));
-                None
-            }
-        }
+        number(key, value, &range, report)
     }
 
     /// One word of a closed list.
@@ -172,12 +175,17 @@ impl<'a> Table<'a> {
         words: &[(&'static str, T)],
         report: &mut Report,
     ) -> Option<At<T>> {
-        let text = self.text(key, report)?;
-        let found = words.iter().find(|(word, _)| *word == text.value).map(|(_, meaning)| *meaning);
+        let value = self.take(key)?;
+        let DeValue::String(text) = value.get_ref() else {
+            report.push(wrong_kind(key, &one_of(words.iter().map(|(word, _)| *word)), value));
+            return None;
+        };
+        let found = words.iter().find(|(word, _)| *word == text.as_ref()).map(|(_, meaning)| *meaning);
         if found.is_none() {
+            let text = At { value: text.to_string(), span: value.span() };
             report.push(unknown_word(key, &text, words.iter().map(|(word, _)| *word)));
         }
-        found.map(|value| At { value, span: text.span })
+        found.map(|meaning| At { value: meaning, span: value.span() })
     }
 
     /// A table below this one.
@@ -218,7 +226,11 @@ impl<'a> Table<'a> {
                 | DeValue::Boolean(_)
                 | DeValue::Datetime(_)
                 | DeValue::Array(_)
-                | DeValue::Table(_) => report.push(wrong_kind(entry.key, "a text between quotes", value)),
+                | DeValue::Table(_) => {
+                    // Such a key may be any text.
+                    let shown = entry.key.escape_debug().to_string();
+                    report.push(wrong_kind(&shown, "a text between quotes", value));
+                }
             }
         }
         found

@@ -1,5 +1,11 @@
 //! Quantities with their units: sizes, durations, times of day. A number without its unit is never accepted.
 
+/// How a size is written.
+pub(crate) const SIZE: &str = "a size between quotes, as \"4 GiB\"";
+
+/// How a duration is written.
+pub(crate) const DURATION: &str = "a duration between quotes, as \"30 days\"";
+
 /// Bytes, as `4 GiB`.
 ///
 /// # Errors

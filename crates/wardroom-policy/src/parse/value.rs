@@ -1,20 +1,20 @@
 //! Values of a policy's TOML, each of the one kind that its key takes.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::diagnose::{At, Diagnostic, Report, did_you_mean};
+use crate::diagnose::{At, Diagnostic, Report, did_you_mean, is_invisible};
 
-/// A text of one line that is not empty and has no control characters.
+/// A text of one line that is not empty and has no control characters and no invisible ones.
 pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
-    without(key, value, report, char::is_control)
+    without(key, value, report, |c| c.is_control() || is_invisible(c))
 }
 
 /// A text of any number of lines that is not empty and has no other control characters.
 pub(crate) fn lines(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
-    without(key, value, report, |c| c.is_control() && !matches!(c, '\n' | '\r'))
+    without(key, value, report, |c| (c.is_control() && !matches!(c, '\n' | '\r')) || is_invisible(c))
 }
 
 fn without(
@@ -33,8 +33,9 @@ fn without(
         return None;
     }
     if let Some(bad) = found.chars().find(|c| forbidden(*c)) {
-        let title = format!("`{key}` has a control character");
-        report.push(Diagnostic::new(title, value.span(), format!("{bad:?} cannot stand here")));
+        let class = if bad.is_control() { "a control character" } else { "an invisible character" };
+        let label = format!("U+{:04X} cannot stand here", u32::from(bad));
+        report.push(Diagnostic::new(format!("`{key}` has {class}"), value.span(), label).help("take it out"));
         return None;
     }
     Some(At { value: found.to_string(), span: value.span() })
@@ -62,14 +63,47 @@ pub(crate) fn integer(
     }
 }
 
+/// A number within a range, whole or not.
+pub(crate) fn number(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    range: &RangeInclusive<f64>,
+    report: &mut Report,
+) -> Option<At<f64>> {
+    let bounds = format!("from {} to {}", range.start(), range.end());
+    let found = match value.get_ref() {
+        DeValue::Float(float) => float.as_str().replace('_', "").parse::<f64>().ok(),
+        // What does not fit is out of every range that there is.
+        DeValue::Integer(whole) => u32::from_str_radix(whole.as_str(), whole.radix()).ok().map(f64::from),
+        DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => {
+            report.push(wrong_kind(key, &format!("a number {bounds}, without quotes"), value));
+            return None;
+        }
+    };
+    // Not a number (`nan`) is in no range either.
+    let found = found.filter(|number| range.contains(number));
+    if found.is_none() {
+        report.push(Diagnostic::new(format!("`{key}` is out of range"), value.span(), bounds));
+    }
+    found.map(|number| At { value: number, span: value.span() })
+}
+
+/// A closed list, as text.
+pub(crate) fn one_of(words: impl Iterator<Item = &'static str>) -> String {
+    words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
+}
+
 /// A word that is not on a closed list.
 pub(crate) fn unknown_word(
     key: &str,
     found: &At<String>,
     words: impl Iterator<Item = &'static str> + Clone,
 ) -> Diagnostic {
-    let known: Vec<String> = words.clone().map(|word| format!("{word:?}")).collect();
-    let label = format!("`{key}` is {}", known.join(" or "));
+    let label = format!("`{key}` is {}", one_of(words.clone()));
     let title = format!("unknown value {:?} for `{key}`", found.value);
     Diagnostic::new(title, found.span.clone(), label).maybe_help(did_you_mean(&found.value, words))
 }

@@ -49,6 +49,13 @@ fn the_policy_of_a_first_try_is_what_its_arguments_say() {
 }
 
 #[test]
+fn what_run_here_saves_does_not_ask_to_be_saved() {
+    let text = here_policy(&scout(), Path::new("/srv/a"), &[], &["true".to_owned()]).unwrap();
+    assert!(text.starts_with("# Made by `wardroom run --here`.\n[agent]\n"), "{text}");
+    assert!(!text.contains("--save"), "{text}");
+}
+
+#[test]
 fn a_policy_is_explained_in_sentences() {
     let said = explain(&parse(&template("claude-code", &scout()).unwrap())).join("\n");
     for wanted in [

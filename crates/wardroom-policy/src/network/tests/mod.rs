@@ -217,8 +217,9 @@ proptest! {
 
 #[test]
 fn a_host_s_own_rule_decides_where_it_leads_and_a_wildcard_s_does_not() {
-    let ca = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
-    let (own, wide) = (ca("b3du"), ca("d2lkZQ=="));
+    // Frames of certificates, which differ in one number.
+    let ca = |base64: &str| format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    let (own, wide) = (ca("MAowAwIBATAAAwEA"), ca("MAowAwIBAjAAAwEA"));
     let rule = |host: &str, path: &str, port: u16, ca: &str| {
         format!(
             "[[network.allow]]\nhost = \"{host}\"\npaths = [\"{path}\"]\naddress = \"10.0.0.1:{port}\"\nca = \"\"\"\n{ca}\"\"\"\n"

@@ -73,7 +73,7 @@ fn one(
     let particulars = particulars::read(kind, &mut table, report);
     let secret_source = source::read(&mut table, report);
     let rotate = table.table("rotate", "`rotate`", report).map(|table| source::command(table, report));
-    let max_age = table.text("max_age", report).and_then(|text| seconds(&text, report));
+    let max_age = table.formed("max_age", units::DURATION, report).and_then(|text| seconds(&text, report));
     let overdue = table.word("overdue", &[("alert", Overdue::Alert), ("refuse", Overdue::Refuse)], report);
     let limits = table.table("limits", "`limits`", report);
     let limits = limits.map_or(NO_LIMITS, |table| self::limits(table, report));
@@ -216,11 +216,15 @@ fn seconds(text: &At<String>, report: &mut Report) -> Option<u64> {
 fn limits(mut table: Table<'_>, report: &mut Report) -> CredentialLimits {
     // 2^53: the largest number that JSON readers agree on.
     const COUNT: std::ops::Range<u64> = 1..9_007_199_254_740_992;
+    // The gate counts whole millionths, and takes what is above a million for no amount.
+    const DOLLARS: std::ops::RangeInclusive<f64> = 0.000_001..=1_000_000.0;
     let found = CredentialLimits {
         requests_per_minute: table.integer("requests_per_minute", COUNT, report).map(|n| n.value),
-        bytes_per_day: table.text("bytes_per_day", report).and_then(|text| bytes(&text, report)),
+        bytes_per_day: table
+            .formed("bytes_per_day", units::SIZE, report)
+            .and_then(|text| bytes(&text, report)),
         tokens_per_day: table.integer("tokens_per_day", COUNT, report).map(|n| n.value),
-        usd_per_day: table.number("usd_per_day", report).map(|n| n.value),
+        usd_per_day: table.number("usd_per_day", DOLLARS, report).map(|n| n.value),
     };
     table.finish(report);
     found

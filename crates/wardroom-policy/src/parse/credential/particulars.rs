@@ -98,7 +98,12 @@ fn permissions(mut table: Table<'_>, report: &mut Report) -> BTreeMap<String, St
     let found = table.rest_as_texts(report);
     table.finish(report);
     for (key, value) in &found {
-        if !["read", "write", "admin"].contains(&value.value.as_str()) {
+        // `check` shows the name as it stands.
+        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if key.value.is_empty() || !key.value.bytes().all(letter) {
+            let title = format!("{:?} is no permission's name", key.value);
+            report.push(Diagnostic::new(title, key.span.clone(), "`a` to `z`, `0` to `9` and `_`"));
+        } else if !["read", "write", "admin"].contains(&value.value.as_str()) {
             let title = format!("{:?} is no level of `{}`", value.value, key.value);
             let label = "\"read\", \"write\" or \"admin\"";
             report.push(Diagnostic::new(title, value.span.clone(), label));

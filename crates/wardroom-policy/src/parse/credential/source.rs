@@ -3,6 +3,7 @@
 use toml::de::DeValue;
 
 use super::super::table::Table;
+use super::super::units;
 use super::super::value;
 use super::particulars::server;
 use super::seconds;
@@ -112,8 +113,8 @@ pub(super) fn command(mut table: Table<'_>, report: &mut Report) -> Option<Secre
         let words = list.value.iter().map(|item| value::text("command", item, report));
         words.collect::<Vec<_>>()
     });
-    let timeout = table.text("timeout", report).and_then(|text| timeout(&text, report));
-    let every = table.text("every", report).and_then(|text| seconds(&text, report));
+    let timeout = table.formed("timeout", units::DURATION, report).and_then(|text| timeout(&text, report));
+    let every = table.formed("every", units::DURATION, report).and_then(|text| seconds(&text, report));
     table.finish(report);
     let mut words = argv?.into_iter().collect::<Option<Vec<_>>>()?.into_iter();
     let program = absolute(words.next()?, report)?;

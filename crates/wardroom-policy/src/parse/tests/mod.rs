@@ -1,4 +1,6 @@
 mod credentials;
+mod hosts;
+mod values;
 
 use crate::{Policy, Retention};
 
