@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Said, Stage, until};
+use common::{Said, Stage, WARDROOM, until};
 
 /// A running agent that waits for a file called `go`.
 fn waiting(stage: &Stage, line: &str) -> Child {
@@ -293,7 +293,7 @@ fn a_disk_that_does_not_keep_the_ledger_ends_the_cell_and_what_is_left_is_whole(
         fs::create_dir(stage.base().join(name)).unwrap();
     }
     let disk = Command::new("unshare")
-        .args(["--mount", "sh", "-c", THIN_DISK, "sh", common::WARDROOM, stage.base().to_str().unwrap()])
+        .args(["--mount", "sh", "-c", THIN_DISK, "sh", WARDROOM, stage.base().to_str().unwrap()])
         .output();
     let said = match disk {
         Ok(output) if ![Some(1), Some(77), Some(127)].contains(&output.status.code()) => Said::from(output),
@@ -410,4 +410,22 @@ fn a_policy_that_changes_takes_effect_within_a_second_and_closes_what_it_no_long
         "{}",
         log(&stage, &["--kind", "net"])
     );
+}
+
+#[test]
+fn an_agent_with_more_processes_than_the_keeper_has_descriptors_for_leaves_it_its_own() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = "i=0; while [ $i -lt 400 ]; do (echo x > f$i; exec sleep 60) & i=$((i+1)); done; sleep 1; echo up > up; wait";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 600; exec \"$@\"", "sh", WARDROOM, "--base"]).arg(stage.base());
+    shell.args(["run", "scout", "--", "sh", "-c", line]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut agent = shell.spawn().unwrap();
+    until("the last of them", || stage.workspace().join("up").exists());
+    let listed = stage.call(&["ps"]);
+    assert!(listed.out.contains("running"), "{listed:?}");
+    assert_eq!(stage.call(&["stop", "scout"]).code, 0);
+    agent.wait().unwrap();
+    let refused = stage.call(&["log", "scout", "--kind", "supervision"]).out;
+    assert!(refused.contains("holding another process"), "{refused}");
 }

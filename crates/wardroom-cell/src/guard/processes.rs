@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, getrlimit};
 use wardroom_kernel::identity::{self, Link};
 use wardroom_kernel::pidfd::Pidfd;
 use wardroom_model::Event;
@@ -28,6 +28,8 @@ pub(super) struct Processes {
     /// Threads other than their group's leader.
     threads: BTreeMap<u32, Thread>,
     trusted: Vec<Vec<u8>>,
+    /// How many descriptors may be held for them: the keeper needs some for itself, whatever the agent does.
+    budget: usize,
     /// Whether this kernel keeps a status for those who ask after the reaping. Then only the reaping is waited for.
     tells_status: bool,
 }
@@ -64,7 +66,11 @@ impl Processes {
         let exits = epoll::create(CreateFlags::CLOEXEC)
             .map_err(|errno| GuardError::Kernel { what: "setting up the wait for exits", errno })?;
         let trusted = trusted.into_iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
-        Ok(Self { exits, known: BTreeMap::new(), threads: BTreeMap::new(), trusted, tells_status: false })
+        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let budget = most - RESERVED.min(most / 2);
+        let (known, threads) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { exits, known, threads, trusted, budget, tells_status: false })
     }
 
     /// Readable when somebody has ended.
@@ -115,6 +121,11 @@ impl Processes {
         Ok(self.of(process)?.pidfd.descriptor(fd))
     }
 
+    /// Whether one more can be held, with a link to its working directory.
+    fn has_room(&self) -> bool {
+        2 * (self.known.len() + self.threads.len()) + 2 <= self.budget
+    }
+
     fn leader(&self, thread: Pid) -> Option<Pid> {
         if self.known.contains_key(&number(thread)) {
             return Some(thread);
@@ -141,7 +152,7 @@ impl Processes {
             self.admit_process(process, pidfd, thread)?;
         }
         // A thread that cannot be held is asked about again each time: its number could come back as another's.
-        if let (Some(held), true) = (held, self.threads.len() < MAX_THREADS) {
+        if let (Some(held), true) = (held, self.threads.len() < MAX_THREADS && self.has_room()) {
             self.watch(held.as_fd(), thread, EventFlags::IN)?;
             self.threads.insert(number(thread), Thread { process, held, directory: None });
         }
@@ -149,6 +160,9 @@ impl Processes {
     }
 
     fn admit_process(&mut self, leader: Pid, pidfd: Pidfd, caller: Pid) -> Result<(), Trouble> {
+        if !self.has_room() {
+            return Err(Trouble::Unheld("holding another process", Errno::MFILE));
+        }
         let program = self.program(caller)?;
         // Hanging up, which is always told, means reaped; readable means ended.
         let until = if self.tells_status { EventFlags::empty() } else { EventFlags::IN };
@@ -268,6 +282,9 @@ fn gone_or(errno: Errno, what: &'static str) -> Trouble {
     }
 }
 
+/// Descriptors that are for everything else in the keeper: sockets of listeners (1024 at most), calls that wait, the operator's, the
+/// policy's, those of the processes that it starts. Where the limit is lower, half of it.
+const RESERVED: usize = 1536;
 /// Threads held at once: more than a large JVM has. Beyond it each call of a thread costs one more question.
 const MAX_THREADS: usize = 4096;
 /// The last exits are waited for in steps, together five seconds: init's own reaping takes milliseconds, but gigabytes of a

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Signal, geteuid};
@@ -22,7 +23,7 @@ use wardroom_model::plan::CellPlan;
 use super::protocol::{Answer, Line, Request};
 use super::start::{self, Crew};
 use super::streams::environment;
-use crate::clock;
+use crate::clock::{self, Deadline};
 use crate::places::AgentPlaces;
 use crate::screen;
 
@@ -31,10 +32,14 @@ const MOST: usize = 64;
 /// How long a caller may hold the keeper up, once it has begun to say something or is to hear an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long nobody is heard after a call could not be taken for want of descriptors or memory.
+const DEAF: Duration = Duration::from_secs(1);
+
 /// Everybody who is calling.
 #[derive(Debug)]
 pub(super) struct Operators {
     listener: OwnedFd,
+    deaf: Option<Deadline>,
     calls: BTreeMap<u64, Call>,
     next: u64,
     since: u64,
@@ -56,12 +61,17 @@ impl Operators {
         let listener = Line::answer_at(at).with_context(|| format!("cannot listen at {}", at.display()))?;
         let command = Captured::path(&in_one_line(&plan.command)).to_string();
         let since = u64::try_from(clock::now().as_nanosecond())?;
-        Ok(Self { listener, calls: BTreeMap::new(), next: 0, since, command })
+        Ok(Self { listener, deaf: None, calls: BTreeMap::new(), next: 0, since, command })
     }
 
-    /// Readable when somebody calls.
-    pub(super) fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+    /// Readable when somebody calls; none for a moment after a call could not be taken, which would be heard of without end.
+    pub(super) fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.deaf().is_none().then(|| self.listener.as_fd())
+    }
+
+    /// Until when nobody is heard.
+    pub(super) fn deaf(&self) -> Option<Deadline> {
+        self.deaf.filter(|until| until.left().is_some())
     }
 
     /// The lines on which something may be said.
@@ -76,7 +86,14 @@ impl Operators {
                 self.calls.insert(self.next, call);
                 self.next += 1;
             }
-            Err(error) => screen::talk(&format!("wardroom: a call was not taken: {error:#}")),
+            Err(error) => {
+                screen::talk(&format!("wardroom: a call was not taken: {error:#}"));
+                // Then it still waits. Who is not the operator does not, and must not make us deaf.
+                let scarce = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+                if error.downcast_ref().is_some_and(|errno| scarce.contains(errno)) {
+                    self.deaf = Some(Deadline::after(DEAF));
+                }
+            }
         }
     }
 

@@ -52,6 +52,10 @@ impl PolicyFile {
             return;
         }
         let read = policy_file::read(file);
+        if read.is_err() {
+            // It may be for want of a descriptor, or for a moment.
+            watch.look_again();
+        }
         let text = read.as_ref().map_or_else(ToString::to_string, Clone::clone);
         if text == self.last {
             return;

@@ -114,6 +114,11 @@ impl Watch {
         let at_rest = std::mem::replace(&mut self.found, now) == now;
         at_rest && std::mem::replace(&mut self.answered, now) != now
     }
+
+    /// Has the next look answer again: what was found could not be read.
+    pub(super) fn look_again(&mut self) {
+        self.answered = None;
+    }
 }
 
 impl AsFd for Watch {
@@ -167,6 +172,9 @@ mod tests {
         std::fs::write(&other, "x = 123").unwrap();
         std::fs::rename(&other, &file).unwrap();
         assert_eq!([watch.changed(), watch.changed(), watch.changed()], [false, true, false]);
+
+        watch.look_again();
+        assert_eq!([watch.changed(), watch.changed()], [true, false]);
 
         std::fs::remove_file(&file).unwrap();
         assert_eq!([watch.changed(), watch.changed(), watch.changed()], [false, true, false]);

@@ -140,8 +140,8 @@ impl Run<'_> {
             (Source::Scribe, crew.scribe.control()),
             (Source::Gate, crew.gate.control()),
             (Source::Guard, crew.guard.ended()),
-            (Source::Caller, self.operators.listener()),
         ];
+        sources.extend(self.operators.listener().map(|listener| (Source::Caller, listener)));
         sources.extend(crew.gate.awaited().map(|socket| (Source::Network, socket)));
         sources.extend(crew.canaries.iter().map(|canaries| (Source::Canaries, canaries.ended())));
         sources.extend(crew.broker.controls().map(|control| (Source::Broker, control)));
@@ -151,9 +151,13 @@ impl Run<'_> {
         let mut set: Vec<PollFd<'_>> =
             sources.iter().map(|(_, fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
         let deadlines =
-            [self.stopping, self.trouble, crew.gate.due(), crew.gate.starting()].into_iter().flatten();
-        let next =
-            deadlines.chain(self.heartbeats.next()).map(|deadline| deadline.left().unwrap_or_default()).min();
+            [self.stopping, self.trouble, crew.gate.due(), crew.gate.starting(), self.operators.deaf()];
+        let next = deadlines
+            .into_iter()
+            .flatten()
+            .chain(self.heartbeats.next())
+            .map(|deadline| deadline.left().unwrap_or_default())
+            .min();
         let timeout = next.map(Timespec::try_from).transpose().context("a deadline too far away")?;
         match poll(&mut set, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
