@@ -315,6 +315,14 @@ impl Store {
         Ok(sealed)
     }
 
+    /// Takes a revocation back, if there was one.
+    ///
+    /// # Errors
+    /// As for the others here.
+    pub fn restore(&self, name: &str) -> Result<(), StoreError> {
+        self.remove(&self.path(name, "revoked")?)
+    }
+
     /// Whether the operator revoked it.
     ///
     /// # Errors

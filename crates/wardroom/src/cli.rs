@@ -375,6 +375,9 @@ pub(crate) struct CredentialSet {
     /// Which.
     #[command(flatten)]
     pub(crate) which: CredentialNamed,
+    /// Never the value: what stands in a command line is in a shell's history. It is taken so that no message repeats it.
+    #[arg(hide = true)]
+    pub(crate) value: Option<String>,
     /// Read the value from this descriptor.
     #[arg(long, value_name = "N", conflicts_with = "command")]
     pub(crate) from_fd: Option<i32>,

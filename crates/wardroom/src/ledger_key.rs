@@ -40,10 +40,14 @@ pub(crate) fn verifier(places: &Places, ledger: &Path) -> anyhow::Result<Verifie
     Ok(Verifier::parse(text.trim())?.named(&origin)?)
 }
 
-/// The name in a ledger's own copy of its key.
-fn named(ledger: &Path) -> Option<String> {
+/// A ledger's own copy of its key, which anybody may have put there.
+pub(crate) fn claimed(ledger: &Path) -> Option<Verifier> {
     let text = fs::read_to_string(ledger.join(wardroom_ledger::layout::VERIFIER)).ok()?;
-    Verifier::parse(text.trim()).ok().map(|verifier| verifier.name().to_owned())
+    Verifier::parse(text.trim()).ok()
+}
+
+fn named(ledger: &Path) -> Option<String> {
+    claimed(ledger).map(|verifier| verifier.name().to_owned())
 }
 
 /// This host's name, as far as it can stand in an origin.

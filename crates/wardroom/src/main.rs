@@ -14,6 +14,7 @@ mod screen;
 mod signals;
 mod verify;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -29,7 +30,11 @@ fn main() -> ExitCode {
             let code = if usage.use_stderr() { Exit::Usage.code() } else { 0 };
             match usage.print() {
                 Ok(()) => code,
-                Err(_closed) => Exit::Usage.code(),
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => code,
+                Err(error) => {
+                    screen::talk(&format!("wardroom: standard output cannot be written: {error}"));
+                    Exit::Internal.code()
+                }
             }
         }
     };

@@ -330,7 +330,7 @@ fn a_full_disk_leaves_no_part_of_a_new_policy() {
     let said = Said::from(
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &line]).output().unwrap(),
     );
-    expect(&said, POLICY, &["No space left on device"]);
+    expect(&said, INTERNAL, &["No space left on device"]);
     assert_eq!(said.out, "");
 }
 
@@ -362,4 +362,54 @@ fn a_failed_start_leaves_no_process_mount_or_socket_behind() {
             .any(|p| fs::read_to_string(p.path().join("cmdline")).is_ok_and(|line| line.contains(base)));
         assert!(!ours, "a process is left behind");
     }
+}
+
+#[test]
+fn a_credential_s_value_in_the_command_line_is_refused_and_not_repeated() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let said = stage.call(&["credential", "set", "scout", "key", "sk-not-to-be-seen"]);
+    expect(&said, USAGE, &["never an argument", "history"]);
+    assert!(!said.err.contains("sk-not") && !said.out.contains("sk-not"), "{said:?}");
+}
+
+#[test]
+fn a_copy_of_somebody_else_s_ledger_is_not_called_tampered_and_one_s_own_never_anything_else() {
+    let (theirs, ours) = (Stage::new(), Stage::new());
+    for stage in [&theirs, &ours] {
+        stage.agent("scout", "");
+        assert_eq!(stage.sh("scout", "true").code, 0);
+    }
+    let copy = theirs.base().join("copy");
+    let copy = copy.to_str().unwrap();
+    let exported = theirs.call(&["ledger", "export", "scout", "--to", copy]);
+    let key = exported.err.trim().rsplit(' ').next().unwrap().to_owned();
+    expect(&ours.call(&["ledger", "verify", copy]), USAGE, &["another key", &format!("--key {key}")]);
+    assert_eq!(ours.call(&["ledger", "verify", copy, "--key", &key]).code, 0);
+    // Whoever puts another ledger in an agent's place may put its key beside it.
+    let ledger = ours.base().join("state/scout/ledger");
+    fs::remove_dir_all(&ledger).unwrap();
+    common::shell(&format!("cp -r {copy} {}", ledger.display()));
+    assert_eq!(ours.call(&["ledger", "verify", "scout"]).code, 206);
+}
+
+#[test]
+fn an_agent_without_a_policy_is_listed_while_it_runs() {
+    let stage = Stage::new();
+    let mut here = stage.command(&["run", "--here", "--", "sleep", "60"]);
+    here.current_dir(stage.workspace()).stderr(Stdio::null());
+    let mut agent = here.spawn().unwrap();
+    let runs =
+        || stage.call(&["ps"]).out.contains("workspace") && stage.call(&["stop", "workspace"]).code == 0;
+    common::until("it is listed", runs);
+    agent.wait().unwrap();
+}
+
+#[test]
+fn policies_that_cannot_be_listed_are_not_none() {
+    let stage = Stage::new();
+    let file = stage.base().join("file");
+    fs::write(&file, "").unwrap();
+    let said = Command::new(WARDROOM).args(["--base", file.to_str().unwrap(), "ps"]).output().unwrap();
+    expect(&Said::from(said), NO_SUCH_AGENT, &["cannot be listed"]);
 }

@@ -50,7 +50,7 @@ pub(super) fn replace(before: &Source, after: &str) -> Result<(), Failure> {
         let why = format!("{} has changed meanwhile; nothing was written", file.display());
         return Err(Failure::new(Exit::Policy, why));
     }
-    written(file, after).with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)
+    written(file, after).with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Internal)
 }
 
 fn written(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -1,9 +1,12 @@
 //! `exec`, `ps` and `stop`: what an operator asks of a running agent's keeper.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{ErrorKind, IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde_json::json;
 use wardroom_model::AgentName;
@@ -60,20 +63,14 @@ fn say_not_started(program: Option<&OsString>, why: &str) {
 
 /// Lists the agents, and what runs.
 pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
-    let files = known_agents(places)?;
-    if files.is_empty() {
+    let names = listed(places)?;
+    if names.is_empty() {
         screen::talk(&format!(
             "no policies in {}; make one with `wardroom new NAME`",
             places.agents().display()
         ));
     }
-    for file in files {
-        let Some(name) =
-            file.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| AgentName::parse(stem).ok())
-        else {
-            screen::talk(&format!("wardroom: {} is not named as an agent can be; left out", file.display()));
-            continue;
-        };
+    for name in names {
         let running = status(places, &name);
         let shown = match (&running, asked.json) {
             (Some(running), false) => line(&name, running),
@@ -89,6 +86,31 @@ pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
         }
     }
     Ok(0)
+}
+
+/// Every agent that has a policy, and those that run without one (`run --here`).
+fn listed(places: &Places) -> Result<BTreeSet<AgentName>, Failure> {
+    let mut names = BTreeSet::new();
+    for file in known_agents(places)? {
+        match agent_of(&file) {
+            Some(name) => drop(names.insert(name)),
+            None => {
+                screen::talk(&format!(
+                    "wardroom: {} is not named as an agent can be; left out",
+                    file.display()
+                ));
+            }
+        }
+    }
+    let sockets = fs::read_dir(places.run()).into_iter().flatten().flatten();
+    names.extend(
+        sockets.filter_map(|entry| agent_of(&entry.path())).filter(|name| status(places, name).is_some()),
+    );
+    Ok(names)
+}
+
+fn agent_of(file: &Path) -> Option<AgentName> {
+    AgentName::parse(file.file_stem()?.to_str()?).ok()
 }
 
 /// Columns of a name, as long as it may be.

@@ -61,7 +61,7 @@ fn say_finding(places: &Places, asked: &LedgerVerify) -> Done {
     let ledger = directory(places, &asked.subject)?;
     let verifier = match &asked.key {
         Some(key) => Verifier::parse(key).context("--key is no public key").or_exit(Exit::Usage)?,
-        None => ledger_key::verifier(places, &ledger).or_exit(Exit::NoSuchAgent)?,
+        None => own_key(places, asked, &ledger)?,
     };
     let kept = asked.checkpoint.as_deref().map(|file| checkpoint(file, &verifier)).transpose()?;
     let found = verify(&ledger, &verifier, kept.as_ref()).or_exit(Exit::Ledger)?;
@@ -82,6 +82,22 @@ fn say_finding(places: &Places, asked: &LedgerVerify) -> Done {
     };
     screen::data(&shown);
     Ok(exit(&found.finding))
+}
+
+/// This host's key. A copy that names another as its signer may be sound: it is not tampered with because it comes from elsewhere. Of an
+/// agent's own ledger nothing but this host's key is believed.
+fn own_key(places: &Places, asked: &LedgerVerify, ledger: &Path) -> Result<Verifier, Failure> {
+    let verifier = ledger_key::verifier(places, ledger).or_exit(Exit::NoSuchAgent)?;
+    match ledger_key::claimed(ledger) {
+        Some(other) if other != verifier && AgentName::parse(&asked.subject).is_err() => {
+            let why = format!(
+                "{} names another key than this host's as its signer; if that is the one you expect: --key {other}",
+                ledger.display()
+            );
+            Err(Failure::new(Exit::Usage, why))
+        }
+        Some(_) | None => Ok(verifier),
+    }
 }
 
 /// A ledger by its agent's name, or by its directory.

@@ -89,7 +89,7 @@ pub(crate) fn save(file: &Path, text: &str) -> Result<(), Failure> {
         let why = format!("{} exists already; edit it, or choose another name", file.display());
         return Err(Failure::new(Exit::Policy, why));
     }
-    write().with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Policy)
+    write().with_context(|| format!("cannot write {}", file.display())).or_exit(Exit::Internal)
 }
 
 /// Writes a policy from a template.

@@ -32,6 +32,15 @@ pub(super) fn rotate(places: &Places, asked: &cli::CredentialRotate) -> Done {
 
 /// Has the source give another value: a running broker creates, switches and gives the old one back by itself.
 fn again(places: &Places, subject: &Subject) -> Done {
+    // A command has nothing in the store that could be set anew: this is how the operator takes a revocation back.
+    let name = &subject.credential.name;
+    if matches!(subject.credential.source, SecretSource::Command(_)) {
+        subject.store.restore(name).or_exit(Exit::Credentials)?;
+    } else if subject.store.is_revoked(name).or_exit(Exit::Credentials)? {
+        let why =
+            format!("it was revoked; set a new value with `wardroom credential set {} {name}`", subject.name);
+        return Err(Failure::new(Exit::Credentials, why));
+    }
     subject.record(places, "rotate")?;
     subject.store.ask_again(&subject.credential.name).or_exit(Exit::Credentials)?;
     screen::data(&format!(

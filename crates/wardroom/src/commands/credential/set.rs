@@ -17,6 +17,10 @@ use crate::screen;
 const COMMAND_TIME: Duration = Duration::from_secs(120);
 
 pub(super) fn set(places: &Places, asked: &cli::CredentialSet) -> Done {
+    if asked.value.is_some() {
+        let why = "a value is never an argument: this one is in your shell's history now, so take another one, and give it on standard input";
+        return Err(Failure::new(Exit::Usage, why));
+    }
     let subject = Subject::find(places, &asked.which)?;
     let setup = Keep::at(&places.custody()).setup().or_exit(Exit::Credentials)?;
     let secret = given(asked, &subject)?;

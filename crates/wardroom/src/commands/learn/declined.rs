@@ -2,8 +2,9 @@
 //! absence of a rule. Only so that they are not asked about again; nothing is decided by this file.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -57,10 +58,14 @@ impl Declined {
     pub(super) fn save(&self) -> Result<(), Failure> {
         let beside = self.file.with_extension("new");
         let write = || -> anyhow::Result<()> {
-            fs::write(&beside, serde_json::to_vec_pretty(&self.known)?)?;
+            // What an agent wanted is for nobody else to read.
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.known)?)?;
+            file.write_all(b"\n")?;
             Ok(fs::rename(&beside, &self.file)?)
         };
-        write().with_context(|| format!("cannot write {}", self.file.display())).or_exit(Exit::Usage)
+        write().with_context(|| format!("cannot write {}", self.file.display())).or_exit(Exit::Internal)
     }
 }
 
