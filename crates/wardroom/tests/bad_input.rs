@@ -413,3 +413,21 @@ fn policies_that_cannot_be_listed_are_not_none() {
     let said = Command::new(WARDROOM).args(["--base", file.to_str().unwrap(), "ps"]).output().unwrap();
     expect(&Said::from(said), NO_SUCH_AGENT, &["cannot be listed"]);
 }
+
+#[test]
+fn check_refuses_what_run_would_refuse_anywhere_and_names_what_is_missing_here() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    assert_eq!(stage.call(&["check", "scout"]).code, 0);
+    fs::remove_dir(stage.workspace()).unwrap();
+    let missing = stage.call(&["check", "scout"]);
+    assert!(missing.code == 0 && missing.out.contains("on this machine `run` refuses it"), "{missing:?}");
+    fs::create_dir(stage.workspace()).unwrap();
+    let text = fs::read_to_string(stage.policy_file("scout")).unwrap();
+    let own = format!("[files]\nread_write = [{:?}]\n", stage.base().join("state"));
+    fs::create_dir_all(stage.base().join("state")).unwrap();
+    fs::write(stage.policy_file("scout"), text.replace("[files]\n", &own)).unwrap();
+    let exposes = ["scout.toml:", "would give the agent"];
+    expect(&stage.call(&["check", "scout"]), POLICY, &exposes);
+    expect(&stage.sh("scout", "true"), POLICY, &exposes);
+}

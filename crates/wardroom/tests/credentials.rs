@@ -361,4 +361,10 @@ fn s5_a_revoked_credential_is_cut_from_an_open_stream_within_a_second() {
     let said = Said::from(run.wait_with_output().unwrap());
     assert!(said.out.ends_with("503") && said.out.contains("wardroom_refused"), "{said:?}");
     assert!(bound.is_on_record(&["revoked"]), "{:?}", bound.records());
+    // A command has no value in the store that could be set anew.
+    let rotated = bound.stage.call(&["credential", "rotate", "scout", "bound"]);
+    assert_eq!(rotated.code, 0, "{rotated:?}");
+    let list = bound.stage.call(&["credential", "list", "scout"]);
+    assert!(!list.out.contains("revoked"), "{list:?}");
+    assert!(bound.curl(&format!("https://{HOST}/hello")).out.ends_with("200"));
 }

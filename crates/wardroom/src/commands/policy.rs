@@ -11,12 +11,13 @@ use wardroom_model::Outcome;
 use wardroom_model::exit::Exit;
 use wardroom_policy::Policy;
 use wardroom_policy::edit::{self, Addition, What};
+use wardroom_policy::plan::PlanError;
 use wardroom_policy::templates::{TEMPLATES, template_at};
 
 use super::{agent_name, edited, learn};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit, let_go};
-use crate::keeper::{known_agents, policy_file};
+use crate::keeper::{self, known_agents, policy_file};
 use crate::layout::wrap;
 use crate::places::Places;
 use crate::screen;
@@ -126,12 +127,32 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
     for file in files {
         // Only among the agents' own files does a name say whose policy it is.
         let checked = if file.parent() == Some(places.agents()) { load(&file) } else { draft(&file) };
-        match checked {
-            Ok(source) => say_meaning(&source),
-            Err(failure) => code = failure.tell(),
+        let meant = checked.and_then(|source| {
+            say_meaning(&source);
+            say_obstacle(&source, keeper::rehearse(places, &source.policy)?)
+        });
+        if let Err(failure) = meant {
+            code = failure.tell();
         }
     }
     Ok(code)
+}
+
+/// Says what keeps the policy from being run: what no machine would change is a mistake, and what is missing here may come yet.
+fn say_obstacle(source: &Source, obstacle: Option<PlanError>) -> Result<(), Failure> {
+    match obstacle {
+        None | Some(PlanError::Unsupported(_) | PlanError::NoCommand(_)) => Ok(()),
+        Some(here @ (PlanError::Path { .. } | PlanError::NoSystem(_) | PlanError::Landlock { .. })) => {
+            say_sentence(&format!("on this machine `run` refuses it as it stands: {here}"));
+            Ok(())
+        }
+        Some(
+            mistake @ (PlanError::NoHome { .. }
+            | PlanError::Exposes { .. }
+            | PlanError::Collision { .. }
+            | PlanError::AppBehindLink { .. }),
+        ) => Err(Failure::new(Exit::Policy, format!("{}: {mistake}", source.shown()))),
+    }
 }
 
 fn say_meaning(source: &Source) {

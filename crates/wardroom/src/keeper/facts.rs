@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::{CellPlan, Identity};
-use wardroom_policy::plan::{Entry, PASSED, Resolved, Trust, survey, wanted_paths};
+use wardroom_policy::plan::{Entry, PASSED, PlanError, Resolved, Trust, survey, wanted_paths};
 use wardroom_policy::{HostFacts, Policy};
 
+use super::state;
 use crate::failure::{Failure, OrExit};
 use crate::places::{self, AgentPlaces, Places};
 
@@ -20,9 +21,27 @@ pub(super) fn plan(
     policy: &Policy,
     request: Asked,
 ) -> Result<CellPlan, Failure> {
+    let facts = gather(places, agent, policy, request)?;
+    wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
+}
+
+/// What keeps a policy from being run here as it stands, with nothing made for it.
+pub(crate) fn rehearse(places: &Places, policy: &Policy) -> Result<Option<PlanError>, Failure> {
+    let identity = state::any_identity();
+    let asked = Asked { identity, command: Some(vec![b"true".to_vec()]), trust: None };
+    let facts = gather(places, &places.agent(policy.name()), policy, asked)?;
+    Ok(wardroom_policy::plan(policy, &facts).err())
+}
+
+fn gather(
+    places: &Places,
+    agent: &AgentPlaces,
+    policy: &Policy,
+    request: Asked,
+) -> Result<HostFacts, Failure> {
     let operator_home = operator_home(request.identity)?;
     let wanted = wanted_paths(policy, operator_home.as_deref()).or_exit(Exit::Policy)?;
-    let facts = HostFacts {
+    Ok(HostFacts {
         identity: request.identity,
         agent_home: agent.home.clone(),
         own: own(places),
@@ -33,8 +52,7 @@ pub(super) fn plan(
         command: request.command,
         trust: request.trust,
         operator_home,
-    };
-    wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
+    })
 }
 
 /// What a run adds to its policy.

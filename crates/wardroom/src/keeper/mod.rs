@@ -44,6 +44,7 @@ use crate::screen;
 
 pub(crate) use afterwards::{prepare_host, record, record_operator, store};
 pub(crate) use broker::Passphrase;
+pub(crate) use facts::rehearse;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
 pub(crate) use state::{is_of_directory, known_agents};

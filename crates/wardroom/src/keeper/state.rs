@@ -106,10 +106,19 @@ fn agent_id(identity: Identity) -> Option<u32> {
     }
 }
 
+/// Ids as an agent would have them, where it does not matter whose.
+pub(super) fn any_identity() -> Identity {
+    if geteuid().is_root() { Identity::Range { first: FIRST_ID } } else { own_identity() }
+}
+
+fn own_identity() -> Identity {
+    Identity::Operator { uid: geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+}
+
 /// The operator's own ids in user mode; in system mode a range that no other agent has, kept beside the state.
 fn identify(places: &Places, agent: &AgentPlaces) -> anyhow::Result<Identity> {
     if !geteuid().is_root() {
-        return Ok(Identity::Operator { uid: geteuid().as_raw(), gid: rustix::process::getegid().as_raw() });
+        return Ok(own_identity());
     }
     anyhow::ensure!(
         has_all_ids()?,
