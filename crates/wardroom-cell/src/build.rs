@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit};
 use wardroom_kernel::cellnet::CellSockets;
 use wardroom_kernel::features::KernelFeatures;
 use wardroom_kernel::idmap::{self, Extent};
@@ -91,6 +91,7 @@ impl EmptyCell {
             return Err(Fault::said(Step::Clone, "the process has more than one thread").into());
         }
         fail.at(Step::Clone)?;
+        permit_core_limit();
         let (control, theirs) = message::pair()?;
         let level = features.landlock.min(landlock::level());
         let init = match process::clone_into_namespaces().map_err(|error| refused_clone(&error))? {
@@ -168,6 +169,15 @@ impl Building {
         }
         let Handed { terminals, listener, sockets } = Handed::from(descriptors)?;
         Ok(Cell::new(init, control, terminals, cgroup, Built { mechanisms, listener, sockets }))
+    }
+}
+
+/// Where the host's hard limit is 0, root raises it to 1 for the cell, whose init may not: of 0 the kernel says nothing to a core
+/// helper (core(5)). The soft limit stays. Without the right to it, the record of the cell's limits says what it has.
+fn permit_core_limit() {
+    let now = rustix::process::getrlimit(Resource::Core);
+    if now.maximum == Some(0) {
+        let _not_permitted = rustix::process::setrlimit(Resource::Core, Rlimit { maximum: Some(1), ..now });
     }
 }
 

@@ -48,8 +48,9 @@ fn budget_one(of: &str, part: u64) -> Mechanism {
     let most = std::fs::read_to_string(format!("/proc/sys/fs/inotify/max_user_{of}"));
     let asked = most.ok().and_then(|text| text.trim().parse::<u64>().ok()).map(|most| (most / part).max(1));
     let text = asked.map_or_else(|| "a part of the host's".to_owned(), |asked| asked.to_string());
-    let set = std::fs::write(format!("/proc/sys/user/max_inotify_{of}"), &text);
-    let got = set.map_or_else(|error| format!("the host's ({error})"), |()| text.clone());
+    let own = format!("/proc/sys/user/max_inotify_{of}");
+    let set = std::fs::write(&own, &text).and_then(|()| std::fs::read_to_string(&own));
+    let got = set.map_or_else(|error| format!("the host's ({error})"), |got| got.trim().to_owned());
     Mechanism { name: format!("inotify {of}"), asked: text, got }
 }
 
@@ -72,17 +73,25 @@ pub(crate) fn limit(limits: &Limits) -> Result<Vec<Mechanism>, Fault> {
     wanted.into_iter().map(|(name, resource, value)| limit_one(name, resource, value)).collect()
 }
 
-fn limit_one(name: &str, resource: Resource, value: u64) -> Result<Mechanism, Fault> {
+/// Whether a limit counts what is the operator's own as well, so that half of the operator's must stay.
+fn is_shared(resource: Resource) -> bool {
+    matches!(resource, Resource::Memlock | Resource::Sigpending)
+}
+
+fn limit_one(name: &str, resource: Resource, asked: u64) -> Result<Mechanism, Fault> {
     // A host's hard limit that is lower stays: lowering is all that an unprivileged user may do.
-    let value = rustix::process::getrlimit(resource).maximum.map_or(value, |most| most.min(value));
+    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let value = asked.min(if is_shared(resource) { most / 2 } else { most });
     let limit = Rlimit { current: Some(value), maximum: Some(value) };
     rustix::process::setrlimit(resource, limit).at(Step::Limits, name)?;
     let got = rustix::process::getrlimit(resource);
     if got != limit {
         return Err(Fault::said(Step::Check, format!("rlimit {name}: asked {limit:?}, got {got:?}")));
     }
-    let text = value.to_string();
-    Ok(Mechanism { name: format!("rlimit {name}"), asked: text.clone(), got: text })
+    let (text, core) = (value.to_string(), matches!(resource, Resource::Core));
+    // Of a core alone less is not stricter.
+    let asked = if core { asked.to_string() } else { text.clone() };
+    Ok(Mechanism { name: format!("rlimit {name}"), asked, got: text })
 }
 
 /// Becomes the agent, without any capability, for good.

@@ -62,7 +62,8 @@ fn watched<T: Send>(options: FilterOptions, body: impl FnOnce() -> T + Send) -> 
         .unwrap();
         let guarding = scope.spawn(move || guard.run(stop.as_fd()).unwrap());
         let result = filtered.join().unwrap();
-        assert!(matches!(guarding.join().unwrap(), GuardEnd::CellEnded(_)));
+        // A thread is under the filter, and its process, which is this one, goes on: where the guard knows it, that is no cell's end.
+        let _either: GuardEnd = guarding.join().unwrap();
         result
     });
     let mut attributions = Vec::new();

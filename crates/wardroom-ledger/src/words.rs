@@ -12,7 +12,9 @@ pub fn in_one_line<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W>) -> Vec<u8
 
 /// The words of a record: each ends with a NUL, but for a last one that was cut.
 pub(crate) fn of_record(arguments: &[u8]) -> impl Iterator<Item = &[u8]> {
-    arguments.strip_suffix(b"\0").unwrap_or(arguments).split(|byte| *byte == 0)
+    let words = arguments.strip_suffix(b"\0").unwrap_or(arguments).split(|byte| *byte == 0);
+    // No bytes are no words, and not one that is empty.
+    words.filter(move |_| !arguments.is_empty())
 }
 
 #[cfg(test)]
@@ -26,6 +28,10 @@ mod tests {
         assert_eq!(shown(b"echo\0a' 'b\0"), "echo \"a' 'b\"");
         assert_eq!(shown(b"echo\0a\0b\0"), "echo a b");
         assert_eq!(shown(b"echo\0a b\0"), "echo 'a b'");
+        assert_eq!(
+            (shown(b""), shown(b"\0"), shown(b"printf\0\0")),
+            ("".into(), "''".into(), "printf ''".into())
+        );
         assert_eq!(shown(b"echo\0a\nb\0"), "echo 'a\nb'");
         for words in [&[&b"a' 'b"[..], b"", b"$(id)", b"\\", b"\"'", b"*"][..], &[b"\xff\n"]] {
             let line = in_one_line(words);

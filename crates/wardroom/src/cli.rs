@@ -190,7 +190,7 @@ pub(crate) struct Log {
     /// Only what concerns this host.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
-    /// Only what concerns paths that contain this.
+    /// Only what concerns this path, or what lies beneath it.
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<String>,
     /// Only this outcome: allowed, refused, seen or failed.
@@ -411,6 +411,9 @@ pub(crate) struct CredentialRotate {
     /// Do not try the new value out.
     #[arg(long)]
     pub(crate) no_test: bool,
+    /// Take a revocation back where a command is the source: it is asked again.
+    #[arg(long)]
+    pub(crate) restore: bool,
     /// Read the passphrase of the credential store from this descriptor.
     #[arg(long, value_name = "N")]
     pub(crate) passphrase_fd: Option<i32>,

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
 /// Whether data was lost on a full disk or the like, which a reader cannot know.
 static LOST: AtomicBool = AtomicBool::new(false);
@@ -36,21 +37,37 @@ pub(crate) fn waits_for_nobody() {
     WAITS_FOR_NOBODY.store(true, Ordering::Relaxed);
 }
 
-/// Whether a line can be written to stderr now, or very soon.
-fn is_taken() -> bool {
-    let stderr = io::stderr();
+/// Nobody is watched over any more, and the last words may wait for who reads them.
+pub(crate) fn waits_again() {
+    WAITS_FOR_NOBODY.store(false, Ordering::Relaxed);
+}
+
+/// Writes to stderr what it takes now or very soon, and drops the rest. A terminal and a pipe are opened once more for that: what is
+/// open is shared with others, and whether it waits as well.
+fn offer(line: &[u8]) -> io::Result<()> {
+    let own = io::stderr();
+    let kind = FileType::from_raw_mode(fstat(&own)?.st_mode);
+    let waits = matches!(kind, FileType::CharacterDevice | FileType::Fifo);
     let soon = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-    !WAITS_FOR_NOBODY.load(Ordering::Relaxed)
-        || poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&soon)).is_ok_and(|ready| ready > 0)
+    if kind != FileType::RegularFile && poll(&mut [PollFd::new(&own, PollFlags::OUT)], Some(&soon))? == 0 {
+        return Ok(());
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match open("/proc/self/fd/2", flags, Mode::empty()) {
+        Ok(again) if waits => rustix::io::write(&again, line).map(drop).map_err(Into::into),
+        Ok(_) | Err(_) => own.lock().write_all(line),
+    }
 }
 
 /// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.
 pub(crate) fn talk(line: &str) {
-    if !is_taken() {
-        return;
-    }
+    let line = format!("{line}\n");
+    let written = match WAITS_FOR_NOBODY.load(Ordering::Relaxed) {
+        true => offer(line.as_bytes()),
+        false => io::stderr().lock().write_all(line.as_bytes()),
+    };
     // When stderr is closed there is nobody left to tell.
-    if io::stderr().lock().write_all(format!("{line}\n").as_bytes()).is_err() {}
+    if written.is_err() {}
 }
 
 /// Writes a question to stderr; the answer stands behind it in the same line.

@@ -391,6 +391,7 @@ fn a_copy_of_somebody_else_s_ledger_is_not_called_tampered_and_one_s_own_never_a
     fs::remove_dir_all(&ledger).unwrap();
     common::shell(&format!("cp -r {copy} {}", ledger.display()));
     assert_eq!(ours.call(&["ledger", "verify", "scout"]).code, 206);
+    assert_eq!(ours.call(&["ledger", "verify", ledger.to_str().unwrap()]).code, 206);
 }
 
 #[test]

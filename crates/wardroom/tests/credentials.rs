@@ -363,7 +363,9 @@ fn s5_a_revoked_credential_is_cut_from_an_open_stream_within_a_second() {
     assert!(bound.is_on_record(&["revoked"]), "{:?}", bound.records());
     // A command has no value in the store that could be set anew.
     let rotated = bound.stage.call(&["credential", "rotate", "scout", "bound"]);
-    assert_eq!(rotated.code, 0, "{rotated:?}");
+    assert!(rotated.code == 215 && rotated.err.contains("rotate --restore scout bound"), "{rotated:?}");
+    let restored = bound.stage.call(&["credential", "rotate", "scout", "bound", "--restore"]);
+    assert_eq!(restored.code, 0, "{restored:?}");
     let list = bound.stage.call(&["credential", "list", "scout"]);
     assert!(!list.out.contains("revoked"), "{list:?}");
     assert!(bound.curl(&format!("https://{HOST}/hello")).out.ends_with("200"));

@@ -424,6 +424,7 @@ fn an_agent_with_more_processes_than_the_keeper_has_descriptors_for_leaves_it_it
     until("the last of them", || stage.workspace().join("up").exists());
     let listed = stage.call(&["ps"]);
     assert!(listed.out.contains("running"), "{listed:?}");
+    assert_eq!(stage.call(&["exec", "scout", "--", "true"]).code, 0, "the operator's commands are started");
     assert_eq!(stage.call(&["stop", "scout"]).code, 0);
     agent.wait().unwrap();
     let refused = stage.call(&["log", "scout", "--kind", "supervision"]).out;

@@ -155,7 +155,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["ioctl"], &[OneOf(1, TERMINAL_TRICKS)], Errno::PERM, "put input into a terminal or change its line discipline"),
     refuse_when(&["ioctl"], &[OneOf(1, FILE_FLAGS)], Errno::OPNOTSUPP, "change a file's flags, seal or encryption through a descriptor that only reads"),
     refuse(&["setgroups"], Errno::PERM, "change its groups"),
-    refuse_when(&["fcntl"], &[Is(1, F_SETLEASE)], Errno::INVAL, "hold up by a lease whoever opens a file outside"),
+    refuse_when(&["fcntl"], &[OneOf(1, LEASES)], Errno::INVAL, "hold up by a lease whoever opens a file outside"),
 
     // Init runs as the agent does, and starts what the operator asks for.
     refuse_when(&["prlimit64"], &[Is(0, INIT), NonNull(2)], Errno::PERM, "change the limits of the cell's init"),
@@ -163,6 +163,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["setpriority", "ioprio_set"], &[Is(1, INIT)], Errno::PERM, "change the scheduling of the cell's init"),
     refuse_when(&["setpriority"], &[Is(0, PRIO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
     refuse_when(&["ioprio_set"], &[Is(0, IOPRIO_WHO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
+    refuse_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2), NonNull(3)], Errno::PERM, "change the limit on cores and hear the old one at once"),
     moot_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2)], "there are no cores; with the limit at 0 the host's helper would be started for one all the same (core(5))"),
 
     // Ids: programs that drop privileges to what they have already work; a change is an attempt.
@@ -301,7 +302,8 @@ const FILE_FLAGS: &[u32] = &[
     0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0xc050_6617, 0x4008_6604, 0x0000_660c,
     0x5000_9401, 0x5000_940e, 0x5000_940f, 0x5000_9417, 0x5000_9418, 0x5000_943f, 0x4008_941a,
 ];
-const F_SETLEASE: u32 = 1024;
+/// `F_SETLEASE`, and `F_SETDELEG` (Linux 6.19).
+const LEASES: &[u32] = &[1024, 1040];
 /// The cell's first process, as its pid namespace numbers it.
 const INIT: u32 = 1;
 const PRIO_USER: u32 = 2;

@@ -19,6 +19,7 @@ use wardroom_kernel::{foreign, identity};
 use wardroom_model::{Reason, Verdict};
 
 use super::place::{AT_FDCWD, absolute};
+use super::processes::descriptor_limit;
 use super::{Guard, GuardError, Trouble};
 
 /// A caller's socket, held for a moment.
@@ -206,7 +207,7 @@ impl Errand {
             Attempt::Over(reply) => return Ok(answer(listener, self, reply)?),
             Attempt::Waits(late) => late,
         };
-        if Arc::strong_count(waiting) > MAX_WAITING {
+        if Arc::strong_count(waiting) > MAX_WAITING.min(descriptor_limit() / 32) {
             return Ok(answer(listener, self, Reply::Errno(late))?);
         }
         let (weak, waiting, call) = (Arc::downgrade(listener), Arc::clone(waiting), self.call);

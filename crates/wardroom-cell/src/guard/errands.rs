@@ -10,6 +10,7 @@ use rustix::time::{TimerfdClockId, Timespec};
 
 use super::GuardError;
 use super::alarm::Alarm;
+use super::processes::descriptor_limit;
 
 /// The errand that the answering thread is out for.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Errands {
             return Ok(false);
         }
         let late = before == out
-            && Arc::strong_count(&self.waiting) <= MAX_OUT
+            && Arc::strong_count(&self.waiting) <= MAX_OUT.min(descriptor_limit() / 16)
             && self.out.compare_exchange(out, NONE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !late && !self.armed.swap(true, Ordering::SeqCst) {
             self.timer.set(LOOK)?;

@@ -72,8 +72,11 @@ impl Guard {
 
     /// An exec: announced on record, then continued.
     pub(super) fn exec(&mut self, call: &Notification) -> Result<Reply, Trouble> {
-        let actor = self.settled(call.thread)?.actor.clone();
         let name = self.filter.name(call.call).unwrap_or_default();
+        self.processes.permit_beyond_budget(self.asked_by_keeper(name, call).is_some());
+        let settled = self.settled(call.thread).map(|process| process.actor.clone());
+        self.processes.permit_beyond_budget(false);
+        let actor = settled?;
         let mut event = Exec {
             actor,
             path: Captured::path(b""),
@@ -149,7 +152,9 @@ impl Guard {
     ) -> Result<Reply, Trouble> {
         let path = Captured::path(asked.argv.first().map_or(&[][..], Vec::as_slice));
         event.path = path.clone();
-        event.arguments = Captured::cut(&asked.argv.join(&0), ARGUMENTS);
+        let words: Vec<u8> =
+            asked.argv.iter().flat_map(|word| [word.as_slice(), b"\0"]).flatten().copied().collect();
+        event.arguments = Captured::cut(&words, ARGUMENTS);
         event.directory = Captured::path(asked.directory.as_os_str().as_encoded_bytes());
         self.record_for(call, &Event::Exec(event))?;
         let announced = Announced { thread: call.thread, path, file: Expected::Unknown, before: None };
@@ -175,12 +180,12 @@ impl Guard {
             process.announced.retain(|announced| announced.thread != thread);
             return Ok(());
         }
-        let announced = std::mem::take(&mut process.announced);
-        let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
-        let other = if expected || unknown { None } else { announced.into_iter().next_back() };
         let program = self.processes.program(thread)?;
         let process = self.processes.of(thread)?;
         process.actor.program = program;
+        let announced = std::mem::take(&mut process.announced);
+        let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
+        let other = if expected || unknown { None } else { announced.into_iter().next_back() };
         let event = Image {
             actor: process.actor.clone(),
             device: image.device,

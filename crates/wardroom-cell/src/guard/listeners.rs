@@ -14,6 +14,7 @@ use wardroom_kernel::notify::{Notification, Reply};
 
 use super::connect::{Errand, Held, Task};
 use super::place::low;
+use super::processes::descriptor_limit;
 use super::{Decided, Guard, Trouble};
 
 /// All of them. Each file is held, so that its number cannot become another file's.
@@ -39,10 +40,11 @@ impl Listeners {
             file => file?,
         };
         let stat = rustix::fs::fstat(&file)?;
-        if self.0.len() >= MAX_LISTENERS {
+        let most = MAX_LISTENERS.min(descriptor_limit() / 16);
+        if self.0.len() >= most {
             self.forget_the_closed(thread)?;
         }
-        if self.0.len() >= MAX_LISTENERS {
+        if self.0.len() >= most {
             return Err(Errno::NOBUFS);
         }
         let id = FileId { device: stat.st_dev, inode: stat.st_ino };

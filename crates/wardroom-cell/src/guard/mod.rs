@@ -19,6 +19,7 @@ mod shape;
 mod socket;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ pub struct Guard {
     /// The cookie of the cell's network namespace, once a socket of it was seen.
     network: Option<u64>,
     refusals: Refusals,
+    /// What was said of callers that could not be looked at, within the last second, and how often.
+    strangers: BTreeMap<String, u64>,
     announcements: Announcements,
     gate: Option<Gate>,
     /// The cell's root directory: one for all, for nobody in the cell may change theirs.
@@ -187,6 +190,7 @@ impl Guard {
             listeners: Listeners::default(),
             network: None,
             refusals: Refusals::new()?,
+            strangers: BTreeMap::new(),
             announcements,
             gate: attribution.map(Gate::new),
             root: None,
@@ -204,6 +208,7 @@ impl Guard {
 
     /// What is due once a second at most.
     fn tick(&mut self) -> Result<(), GuardError> {
+        self.flush_strangers()?;
         self.flush_refusals()?;
         self.look_again()
     }
@@ -211,14 +216,17 @@ impl Guard {
     /// The keeper says so once the cell has ended: the last exits are there, and belong on record.
     fn stopped(&mut self) -> Result<GuardEnd, GuardError> {
         self.settle_exits()?;
+        self.flush_strangers()?;
         self.flush_refusals()?;
         Ok(GuardEnd::Stopped(self.figures))
     }
 
     fn cell_ended(&mut self) -> Result<GuardEnd, GuardError> {
-        self.settle_last_exits()?;
+        let all = self.settle_last_exits()?;
+        self.flush_strangers()?;
         self.flush_refusals()?;
-        Ok(GuardEnd::CellEnded(self.figures))
+        // Somebody is held up in the kernel on its way out: then init's end says when the cell has ended.
+        Ok(if all { GuardEnd::CellEnded(self.figures) } else { GuardEnd::Stopped(self.figures) })
     }
 
     /// Serves one call. What is left to do is given back.
@@ -254,10 +262,27 @@ impl Guard {
         what: &str,
         why: Errno,
     ) -> Result<(), GuardError> {
-        if self.listener.answer(call.id, Reply::Errno(reply))? {
-            self.figures.refused += 1;
-            let (name, thread) = (self.filter.name(call.call).unwrap_or("a call"), number(call.thread));
-            self.report(format!("refused {name} of thread {thread}: {what}: {why}"))?;
+        if !self.listener.answer(call.id, Reply::Errno(reply))? {
+            return Ok(());
+        }
+        self.figures.refused += 1;
+        let name = self.filter.name(call.call).unwrap_or("a call");
+        let said = format!("refused {name}: {what}: {why}");
+        let again = self.strangers.entry(said.clone()).or_default();
+        *again += 1;
+        if *again > 1 {
+            return Ok(());
+        }
+        self.refusals.set_timer_once()?;
+        self.report(format!("{said} (thread {})", number(call.thread)))
+    }
+
+    /// Says how often what was said of strangers within the last second was so.
+    fn flush_strangers(&mut self) -> Result<(), GuardError> {
+        for (said, times) in std::mem::take(&mut self.strangers) {
+            if times > 1 {
+                self.report(format!("{said} ({} more times)", times - 1))?;
+            }
         }
         Ok(())
     }

@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use wardroom_kernel::identity::{self, Link};
 use wardroom_kernel::pidfd::Pidfd;
 use wardroom_model::Event;
@@ -30,6 +31,7 @@ pub(super) struct Processes {
     trusted: Vec<Vec<u8>>,
     /// How many descriptors may be held for them: the keeper needs some for itself, whatever the agent does.
     budget: usize,
+    beyond_budget: bool,
     /// Whether this kernel keeps a status for those who ask after the reaping. Then only the reaping is waited for.
     tells_status: bool,
 }
@@ -66,11 +68,10 @@ impl Processes {
         let exits = epoll::create(CreateFlags::CLOEXEC)
             .map_err(|errno| GuardError::Kernel { what: "setting up the wait for exits", errno })?;
         let trusted = trusted.into_iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
-        let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let most = descriptor_limit();
         let budget = most - RESERVED.min(most / 2);
         let (known, threads) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { exits, known, threads, trusted, budget, tells_status: false })
+        Ok(Self { exits, known, threads, trusted, budget, beyond_budget: false, tells_status: false })
     }
 
     /// Readable when somebody has ended.
@@ -123,7 +124,12 @@ impl Processes {
 
     /// Whether one more can be held, with a link to its working directory.
     fn has_room(&self) -> bool {
-        2 * (self.known.len() + self.threads.len()) + 2 <= self.budget
+        self.beyond_budget || 2 * (self.known.len() + self.threads.len()) + 2 <= self.budget
+    }
+
+    /// Lets who calls now be held beyond the budget: the operator's own commands are few.
+    pub(super) fn permit_beyond_budget(&mut self, permitted: bool) {
+        self.beyond_budget = permitted;
     }
 
     fn leader(&self, thread: Pid) -> Option<Pid> {
@@ -245,14 +251,15 @@ impl Guard {
         Ok(())
     }
 
-    /// Once no process is left under the filter: waits a little for those that nobody has reaped yet.
-    pub(super) fn settle_last_exits(&mut self) -> Result<(), GuardError> {
+    /// Once no process is left under the filter: waits a little for those that nobody has reaped yet. Whether all of them have ended.
+    pub(super) fn settle_last_exits(&mut self) -> Result<bool, GuardError> {
         self.settle_exits()?;
-        for _ in 0..LAST_WAITS {
+        let began = clock_gettime(ClockId::Monotonic);
+        while clock_gettime(ClockId::Monotonic).tv_sec - began.tv_sec < LAST_WAIT_SECONDS {
             if self.processes.known.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
-            let wait = Timespec { tv_sec: 0, tv_nsec: LAST_WAIT_NANOS };
+            let wait = Timespec { tv_sec: 0, tv_nsec: LOOK_NANOS };
             let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; 1];
             match epoll::wait(&self.processes.exits, &mut space, Some(&wait)) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -260,11 +267,13 @@ impl Guard {
             }
             self.settle_exits()?;
         }
+        let mut all = true;
         for process in std::mem::take(&mut self.processes.known).into_values() {
+            all &= has_ended(&process.pidfd);
             let status = process.pidfd.info().ok().and_then(|info| info.status);
             self.record_exit(process, status)?;
         }
-        Ok(())
+        Ok(all)
     }
 
     fn record_exit(&mut self, process: Process, status: Option<u32>) -> Result<(), GuardError> {
@@ -272,6 +281,12 @@ impl Guard {
         let unseen = process.announced.into_iter().next_back().map(Announced::into_path);
         self.record(&Event::Exit(ProcessExit { actor: process.actor, status, unseen }))
     }
+}
+
+/// Whether a process has ended, reaped or not.
+fn has_ended(pidfd: &Pidfd) -> bool {
+    let mut set = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
 fn gone_or(errno: Errno, what: &'static str) -> Trouble {
@@ -282,12 +297,16 @@ fn gone_or(errno: Errno, what: &'static str) -> Trouble {
     }
 }
 
-/// Descriptors that are for everything else in the keeper: sockets of listeners (1024 at most), calls that wait, the operator's, the
-/// policy's, those of the processes that it starts. Where the limit is lower, half of it.
-const RESERVED: usize = 1536;
+/// How many descriptors this process may have.
+pub(super) fn descriptor_limit() -> usize {
+    usize::try_from(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+}
+
+/// Descriptors that are for everything else in the keeper: at most 1,024 files of listeners, three for each of 256 connects that wait
+/// and 512 that are out, and some hundred for itself. Where the limit is lower, half of it, and the others are fewer too.
+const RESERVED: usize = 4096;
 /// Threads held at once: more than a large JVM has. Beyond it each call of a thread costs one more question.
 const MAX_THREADS: usize = 4096;
-/// The last exits are waited for in steps, together five seconds: init's own reaping takes milliseconds, but gigabytes of a
-/// process's memory take the kernel longer.
-const LAST_WAITS: u32 = 500;
-const LAST_WAIT_NANOS: i64 = 10_000_000;
+/// How long the last exits are waited for. Init's own reaping takes milliseconds, gigabytes of a process's memory take longer.
+const LAST_WAIT_SECONDS: i64 = 5;
+const LOOK_NANOS: i64 = 10_000_000;

@@ -9,10 +9,13 @@ use std::thread::JoinHandle;
 use wardroom_cell::filter::FilterOptions;
 use wardroom_cell::guard::{Guard, GuardEnd, GuardError, GuardSetup};
 use wardroom_cell::{BuildOptions, Cell, build};
+use wardroom_kernel::landlock;
 use wardroom_model::event::FileOp;
 use wardroom_model::plan::CellPlan;
 use wardroom_model::{Event, Outcome};
 use wardroom_scribe::Handoff;
+
+use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::harness::{Case, World, run_in};
 
@@ -24,6 +27,8 @@ pub(crate) const CASES: &[Case] = &[
     ("an_exec_through_proc_is_not_said_to_have_failed", through_proc),
     ("an_agent_changes_nothing_of_init_s", init_is_left_alone),
     ("the_operator_s_budgets_are_not_the_agent_s", budgets),
+    ("a_landlock_domain_takes_one_of_the_kernel_s_places", within_a_domain),
+    ("without_a_landlock_domain_all_places_are_free", without_a_domain),
     ("the_guard_ends_with_its_cell", ends),
 ];
 
@@ -121,7 +126,10 @@ def late():
     os.execlp("sh", "sh", "-c", f"echo {sys.argv[1]}")
 if sys.argv[1] == "child" and os.fork(): os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
 threading.Thread(target=late).start()
-libc.syscall(60, 0) # exit(2): of this thread alone
+own = os.getpid()
+def ended(): return open(f"/proc/self/task/{own}/stat").read().rsplit(") ", 1)[1][0] == "Z"
+threading.Thread(target=lambda: (time.sleep(0.05), ended() or os._exit(9))).start()
+libc.syscall(60 if os.uname().machine == "x86_64" else 93, 0) # exit(2): of this thread alone
 "#;
     let mut at = guarded(world);
     for who in ["known", "child"] {
@@ -178,13 +186,18 @@ for attempt in attempts:
     try: attempt(); raise SystemExit("it was changed")
     except PermissionError: pass
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0)) # as programs do that hold secrets
-assert resource.getrlimit(resource.RLIMIT_CORE) == (1, 1), resource.getrlimit(resource.RLIMIT_CORE)
+try: resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)); raise SystemExit("it hears an old limit that nobody wrote")
+except PermissionError: pass
+print(resource.getrlimit(resource.RLIMIT_CORE))
 "#;
     let mut at = guarded(world);
     let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
-    assert_eq!(status, 0, "{said}");
+    // A host's hard limit of 0 can be raised by root alone.
+    let most = getrlimit(Resource::Core).maximum.unwrap_or(1).min(1);
+    let core = if geteuid().is_root() { 1 } else { most };
+    assert_eq!((status, said.trim()), (0, format!("({core}, {core})").as_str()));
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
-    assert_eq!(refused, 4);
+    assert_eq!(refused, 5);
     assert_eq!(run_in(&mut at.cell, &["true"]).0, 0, "commands are still started");
 }
 
@@ -200,13 +213,31 @@ signals = 0
 while libc.sigqueue(os.getpid(), signal.SIGRTMIN, None) == 0: signals += 1
 print(instances, signals)
 "#;
-    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
-    let (status, said) = run_in(&mut guarded(world).cell, &["python3", "-c", script]);
+    let mut at = guarded(world);
+    let asked = at.cell.mechanisms().iter().find(|of| of.name == "inotify instances").unwrap();
+    if asked.asked != asked.got {
+        eprintln!("SKIPPED: the operator's budgets: /proc/sys cannot be written to here: {}", asked.got);
+        return;
+    }
+    let wanted = asked.asked.clone();
+    let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
     let [instances, signals] =
         [0, 1].map(|at| said.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap());
     assert_eq!(status, 0, "{said}");
-    assert!((1..=most.trim().parse::<u64>().unwrap() / 4).contains(&instances), "{said}");
+    assert_eq!(instances.to_string(), wanted);
     assert!((1..=4096).contains(&signals), "{said}");
+}
+
+/// What `verify` tells a cell with Landlock from one without by. Each case is a process of its own.
+fn within_a_domain(_: &World) {
+    let nothing: [landlock::Rule<'_, std::fs::File>; 0] = [];
+    landlock::restrict(&nothing, landlock::level()).unwrap();
+    assert!(landlock::enter_as_many_as_fit().unwrap() < landlock::MOST_DOMAINS);
+}
+
+fn without_a_domain(_: &World) {
+    let entered = landlock::enter_as_many_as_fit().unwrap();
+    assert_eq!(entered, landlock::MOST_DOMAINS, "or these tests run within a domain themselves");
 }
 
 fn ends(world: &World) {

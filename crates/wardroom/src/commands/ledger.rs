@@ -88,8 +88,10 @@ fn say_finding(places: &Places, asked: &LedgerVerify) -> Done {
 /// agent's own ledger nothing but this host's key is believed.
 fn own_key(places: &Places, asked: &LedgerVerify, ledger: &Path) -> Result<Verifier, Failure> {
     let verifier = ledger_key::verifier(places, ledger).or_exit(Exit::NoSuchAgent)?;
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_gone| path.to_owned());
+    let is_own = AgentName::parse(&asked.subject).is_ok() || real(ledger).starts_with(real(places.state()));
     match ledger_key::claimed(ledger) {
-        Some(other) if other != verifier && AgentName::parse(&asked.subject).is_err() => {
+        Some(other) if other != verifier && !is_own => {
             let why = format!(
                 "{} names another key than this host's as its signer; if that is the one you expect: --key {other}",
                 ledger.display()

@@ -65,18 +65,11 @@ fn passphrase(descriptor: Option<i32>) -> Result<Passphrase, Failure> {
 fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
     let workspace =
         std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
-    let name = of_directory(places, &workspace)?;
-    let file = places.agent(&name).policy;
-    if file.exists() {
-        let why = format!(
-            "{} exists already: run it with `wardroom run {name}`, or work in another directory",
-            file.display()
-        );
-        return Err(Failure::new(Exit::Usage, why));
-    }
     if asked.command.is_empty() {
         return Err(Failure::new(Exit::Usage, "--here needs a command: `wardroom run --here -- COMMAND`"));
     }
+    let name = of_directory(places, &workspace)?;
+    let file = places.agent(&name).policy;
     let command: Vec<String> = asked.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let text = here_policy(&name, &workspace, &asked.allow, &command).or_exit(Exit::Policy)?;
     screen::talk(&format!(
@@ -97,6 +90,14 @@ fn of_directory(places: &Places, directory: &Path) -> Result<AgentName, Failure>
     let digits: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     for suffix in [String::new(), format!("-{digits}")] {
         let name = named_after(directory, &suffix)?;
+        let policy = places.agent(&name).policy;
+        if policy.exists() {
+            let why = format!(
+                "{} exists already: run it with `wardroom run {name}`, or work in another directory",
+                policy.display()
+            );
+            return Err(Failure::new(Exit::Usage, why));
+        }
         if keeper::is_of_directory(places, &places.agent(&name), directory).or_exit(Exit::Ledger)? {
             return Ok(name);
         }

@@ -255,6 +255,15 @@ pub(crate) fn is_of_directory(
     }
     make(places.state(), 0o711)?;
     make(&agent.state, 0o711)?;
-    let written = whole(&kept, 0o600, |mut file| Ok(file.write_all(directory.as_os_str().as_bytes())?));
-    written.map(|_file| true)
+    // Another run may do the same at this moment: whose text lies there whole first, has the name.
+    let own = agent.state.join(format!("here.{}", std::process::id()));
+    whole(&own, 0o600, |mut file| Ok(file.write_all(directory.as_os_str().as_bytes())?))?;
+    let linked = fs::hard_link(&own, &kept);
+    fs::remove_file(&own)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| kept.display().to_string())
+        }
+        Ok(()) | Err(_) => Ok(fs::read(&kept)? == directory.as_os_str().as_bytes()),
+    }
 }

@@ -103,7 +103,7 @@ fn copy(
             while resized.read(&mut [0; 64]).is_ok_and(|n| n > 0) {}
             copy_size(stdin(), outside)?;
         }
-        if let [_, _, _, true] = ready[..]
+        if let [_, false, _, true] = ready[..]
             && !pump(&mut stdin().lock(), &mut &*outside)?
         {
             keyboard = None;

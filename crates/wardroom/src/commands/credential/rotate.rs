@@ -26,22 +26,29 @@ pub(super) fn rotate(places: &Places, asked: &cli::CredentialRotate) -> Done {
     };
     match subject.credential.source {
         SecretSource::Store if !refreshes => replace(places, asked, &subject),
-        SecretSource::Store | SecretSource::Vault(_) | SecretSource::Command(_) => again(places, &subject),
+        SecretSource::Store | SecretSource::Vault(_) | SecretSource::Command(_) => {
+            again(places, asked, &subject)
+        }
     }
 }
 
 /// Has the source give another value: a running broker creates, switches and gives the old one back by itself.
-fn again(places: &Places, subject: &Subject) -> Done {
-    // A command has nothing in the store that could be set anew: this is how the operator takes a revocation back.
-    let name = &subject.credential.name;
-    if matches!(subject.credential.source, SecretSource::Command(_)) {
+fn again(places: &Places, asked: &cli::CredentialRotate, subject: &Subject) -> Done {
+    let (name, agent) = (&subject.credential.name, &subject.name);
+    if subject.store.is_revoked(name).or_exit(Exit::Credentials)? {
+        // A command has nothing in the store that could be set anew. What a timer does must not take back what a person did.
+        let by_command = matches!(subject.credential.source, SecretSource::Command(_));
+        let remedy = if by_command { "rotate --restore" } else { "set" };
+        if !(by_command && asked.restore) {
+            let why =
+                format!("it was revoked; only `wardroom credential {remedy} {agent} {name}` takes that back");
+            return Err(Failure::new(Exit::Credentials, why));
+        }
+        subject.record(places, "restore")?;
         subject.store.restore(name).or_exit(Exit::Credentials)?;
-    } else if subject.store.is_revoked(name).or_exit(Exit::Credentials)? {
-        let why =
-            format!("it was revoked; set a new value with `wardroom credential set {} {name}`", subject.name);
-        return Err(Failure::new(Exit::Credentials, why));
+    } else {
+        subject.record(places, "rotate")?;
     }
-    subject.record(places, "rotate")?;
     subject.store.ask_again(&subject.credential.name).or_exit(Exit::Credentials)?;
     screen::data(&format!(
         "{} of {}: its source is asked for another value now; without a running agent, at its next start",
