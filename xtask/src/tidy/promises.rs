@@ -53,7 +53,7 @@ fn last_cell(row: &str) -> &str {
     row.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default()
 }
 
-/// Every test function, as `crate::function`.
+/// Every test function, and every case of a harness of our own, as `crate::function`.
 fn tests(tracked: &[Tracked]) -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for file in tracked.iter().filter(|file| file.is_rust()) {
@@ -61,6 +61,7 @@ fn tests(tracked: &[Tracked]) -> BTreeSet<String> {
         let Some(member) = path.split('/').next() else {
             continue;
         };
+        tests.extend(cases(&file.text).map(|name| format!("{member}::{name}")));
         let mut marked = false;
         for line in file.text.lines().map(str::trim) {
             marked = marked || line.starts_with("#[test]") || line.starts_with("#[tokio::test");
@@ -71,6 +72,13 @@ fn tests(tracked: &[Tracked]) -> BTreeSet<String> {
         }
     }
     tests
+}
+
+/// The names in a `const CASES: &[Case] = &[("name", function), ...];`.
+fn cases(text: &str) -> impl Iterator<Item = &str> {
+    let list = text.split_once("CASES: &[Case] = &[").and_then(|(_, rest)| rest.split_once("];"));
+    let lines = list.map_or("", |(list, _)| list).lines();
+    lines.filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next())
 }
 
 /// Every hostile program, as `hostile::ID`.
