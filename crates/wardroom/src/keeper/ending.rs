@@ -14,7 +14,6 @@ use super::start::{self, Crew};
 use super::supervise::Run;
 use super::terminal::Relay;
 use crate::failure::{Done, Failure, OrExit};
-use crate::screen;
 
 impl Run<'_> {
     /// Looks after the scribe until guard and canaries have put their last records down, for which they may have to wait.
@@ -69,7 +68,6 @@ impl Run<'_> {
         }
         // Nobody writes to the agent's terminal any more. Before its end an agent could keep it busy, and itself alive.
         drop(relay);
-        screen::waits_again();
         // Nothing more can come: a gate that has not begun does so only if something is left to record.
         if self.crew.gate.is_awaited().or_exit(Exit::Internal)? {
             self.crew.gate.begin().or_exit(Exit::Supervision)?;

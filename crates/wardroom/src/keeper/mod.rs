@@ -111,6 +111,7 @@ pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
         Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
     let crew = start::start(places, &agent, &plan, start::Prepared { empty, inspection }, &mut request)?;
     let ended = supervise::supervise(crew, &agent, &plan, request);
+    screen::waits_again();
     if let Err(error) = std::fs::remove_file(&agent.control)
         && error.kind() != std::io::ErrorKind::NotFound
     {
