@@ -430,3 +430,21 @@ fn an_agent_with_more_processes_than_the_keeper_has_descriptors_for_leaves_it_it
     let refused = stage.call(&["log", "scout", "--kind", "supervision"]).out;
     assert!(refused.contains("holding another process"), "{refused}");
 }
+
+#[test]
+fn a_keeper_that_is_stopped_is_named_and_not_waited_for() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let agent = stage.start("scout", "echo up > /workspace/up; exec sleep 60");
+    until("the start", || stage.workspace().join("up").exists());
+    let keeper = rustix::process::Pid::from_child(&agent);
+    rustix::process::kill_process(keeper, rustix::process::Signal::STOP).unwrap();
+    let stat = || fs::read_to_string(format!("/proc/{}/stat", agent.id())).unwrap();
+    until("it is stopped", || stat().contains(") T"));
+    assert_eq!(stage.call(&["stop", "scout"]).code, 213);
+    let said = stage.call(&["exec", "scout", "--", "true"]);
+    assert!(said.code == 213 && said.err.contains("kill -CONT"), "{said:?}");
+    rustix::process::kill_process(keeper, rustix::process::Signal::CONT).unwrap();
+    assert_eq!(stage.call(&["stop", "scout"]).code, 0);
+    drop(agent.wait_with_output().unwrap());
+}

@@ -8,6 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::Pid;
 use serde_json::json;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
@@ -156,7 +158,7 @@ pub(super) fn stop(places: &Places, asked: &cli::Named) -> Done {
 /// Calls a running agent's keeper. Without one there is no socket, or one that nobody listens to any more.
 fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
     let agent = places.agent(name);
-    Line::call(&agent.control).map_err(|error| {
+    let line = Line::call(&agent.control).map_err(|error| {
         let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
         let why = match (absent, agent.policy.exists()) {
             (true, true) => format!("{name} is not running; `wardroom run {name}` starts it"),
@@ -164,5 +166,22 @@ fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
             (false, _) => format!("{} cannot be called: {error}", agent.control.display()),
         };
         Failure::new(Exit::NoSuchAgent, why)
-    })
+    })?;
+    match socket_peercred(&line) {
+        // It would be waited for without end.
+        Ok(keeper) if is_stopped(keeper.pid) => {
+            let pid = keeper.pid.as_raw_nonzero();
+            let why = format!(
+                "the keeper of {name} is stopped and answers nothing: `kill -CONT {pid}` has it go on"
+            );
+            Err(Failure::new(Exit::Supervision, why))
+        }
+        Ok(_) | Err(_) => Ok(line),
+    }
+}
+
+/// Whether a process is stopped by a signal or by a debugger.
+fn is_stopped(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
 }
