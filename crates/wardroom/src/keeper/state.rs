@@ -257,8 +257,8 @@ pub(crate) fn is_of_directory(
     make(&agent.state, 0o711)?;
     // Another run may do the same at this moment: whose text lies there whole first, has the name.
     let own = agent.state.join(format!("here.{}", std::process::id()));
-    whole(&own, 0o600, |mut file| Ok(file.write_all(directory.as_os_str().as_bytes())?))?;
-    let linked = fs::hard_link(&own, &kept);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&own)?;
+    let linked = file.write_all(directory.as_os_str().as_bytes()).and_then(|()| fs::hard_link(&own, &kept));
     fs::remove_file(&own)?;
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
