@@ -108,7 +108,8 @@ pub fn escape(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
 }
 
 /// Characters that change how their neighbours are shown (Unicode bidirectional controls, zero-width marks).
-fn is_invisible(c: char) -> bool {
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 

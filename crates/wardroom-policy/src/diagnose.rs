@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use thiserror::Error;
+use wardroom_model::bytes::is_invisible;
 
 /// A part of the policy's text, in bytes.
 pub(crate) type Span = Range<usize>;
@@ -181,12 +182,6 @@ fn harmless(text: &str) -> String {
         _ => '\u{fffd}',
     };
     text.replace("\r\n", " \n").chars().map(replace).collect()
-}
-
-/// Characters that change how their neighbours are shown, or that nobody sees: Unicode's bidirectional controls, zero-width
-/// marks and separators of lines. With them a text reads as another one than it is.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Line and column (in characters) of a byte, both from 1.

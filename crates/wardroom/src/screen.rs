@@ -47,16 +47,17 @@ pub(crate) fn waits_again() {
 fn offer(line: &[u8]) -> io::Result<()> {
     let own = io::stderr();
     let kind = FileType::from_raw_mode(fstat(&own)?.st_mode);
-    let waits = matches!(kind, FileType::CharacterDevice | FileType::Fifo);
     let soon = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
     if kind != FileType::RegularFile && poll(&mut [PollFd::new(&own, PollFlags::OUT)], Some(&soon))? == 0 {
         return Ok(());
     }
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match open("/proc/self/fd/2", flags, Mode::empty()) {
-        Ok(again) if waits => rustix::io::write(&again, line).map(drop).map_err(Into::into),
-        Ok(_) | Err(_) => own.lock().write_all(line),
+    if matches!(kind, FileType::CharacterDevice | FileType::Fifo)
+        && let Ok(again) = open("/proc/self/fd/2", flags, Mode::empty())
+    {
+        return rustix::io::write(&again, line).map(drop).map_err(Into::into);
     }
+    own.lock().write_all(line)
 }
 
 /// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.

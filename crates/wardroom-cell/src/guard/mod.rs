@@ -208,23 +208,20 @@ impl Guard {
 
     /// What is due once a second at most.
     fn tick(&mut self) -> Result<(), GuardError> {
-        self.flush_strangers()?;
-        self.flush_refusals()?;
+        self.flush_counts()?;
         self.look_again()
     }
 
     /// The keeper says so once the cell has ended: the last exits are there, and belong on record.
     fn stopped(&mut self) -> Result<GuardEnd, GuardError> {
         self.settle_exits()?;
-        self.flush_strangers()?;
-        self.flush_refusals()?;
+        self.flush_counts()?;
         Ok(GuardEnd::Stopped(self.figures))
     }
 
     fn cell_ended(&mut self) -> Result<GuardEnd, GuardError> {
         let all = self.settle_last_exits()?;
-        self.flush_strangers()?;
-        self.flush_refusals()?;
+        self.flush_counts()?;
         // Somebody is held up in the kernel on its way out: then init's end says when the cell has ended.
         Ok(if all { GuardEnd::CellEnded(self.figures) } else { GuardEnd::Stopped(self.figures) })
     }
@@ -277,14 +274,14 @@ impl Guard {
         self.report(format!("{said} (thread {})", number(call.thread)))
     }
 
-    /// Says how often what was said of strangers within the last second was so.
-    fn flush_strangers(&mut self) -> Result<(), GuardError> {
+    /// Says how often what was refused within the last second was, to strangers first.
+    fn flush_counts(&mut self) -> Result<(), GuardError> {
         for (said, times) in std::mem::take(&mut self.strangers) {
             if times > 1 {
                 self.report(format!("{said} ({} more times)", times - 1))?;
             }
         }
-        Ok(())
+        self.flush_refusals()
     }
 
     fn decide(&mut self, call: &Notification) -> Result<Decided, Trouble> {

@@ -4,8 +4,9 @@ use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use toml::de::DeValue;
+use wardroom_model::bytes::is_invisible;
 
-use crate::diagnose::{At, Diagnostic, Report, did_you_mean, is_invisible};
+use crate::diagnose::{At, Diagnostic, Report, did_you_mean};
 
 /// A text of one line that is not empty and has no control characters and no invisible ones.
 pub(crate) fn text(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<At<String>> {
