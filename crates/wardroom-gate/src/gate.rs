@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ use crate::limits::Limits;
 use crate::record::Recorder;
 use crate::relay::Pipes;
 use crate::synthetic::Synthetic;
+use crate::vigil::Vigil;
 
 /// What connections of a cell that was just killed need to be noticed as closed.
 const GRACE: Duration = Duration::from_millis(20);
@@ -40,6 +42,7 @@ pub(crate) struct Gate {
     /// Becomes true when the gate is about to end: open connections end first, and are on record.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) next_id: Cell<u64>,
+    pub(crate) vigil: Arc<Vigil>,
 }
 
 impl Gate {

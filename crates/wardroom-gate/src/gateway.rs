@@ -125,7 +125,7 @@ async fn admit_and_carry(
     };
 
     let begun = Instant::now();
-    let traffic = Rc::new(Traffic::default());
+    let traffic = Rc::new(Traffic::new(&gate.vigil));
     let as_permitted = permit.clone();
     let carried = match permit.host().filter(|_| permit.tls() == TlsExpectation::Inspect) {
         None => {

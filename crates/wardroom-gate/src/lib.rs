@@ -35,6 +35,7 @@ mod special;
 mod synthetic;
 mod tally;
 mod upstream;
+mod vigil;
 mod watched;
 
 pub use authority::{AuthorityError, AuthorityParts, Issued, certify, new_key};

@@ -8,12 +8,15 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wardroom_kernel::splice::Pipe;
+
+use crate::vigil::{Vigil, Way};
 
 /// Capacity of a pipe. Measured on loopback: from 64 KiB to 1 MiB the difference drowns in noise; this is four
 /// wake-ups a MiB, and bounds what waits for a peer that does not read.
@@ -27,11 +30,37 @@ const LITTLE: usize = 16 * 1024;
 const SPARE: usize = 4;
 
 /// What a connection has moved so far; read when it ends, however it ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Traffic {
-    pub(crate) sent: Cell<u64>,
-    pub(crate) received: Cell<u64>,
+    pub(crate) sent: Moved,
+    pub(crate) received: Moved,
     pub(crate) remote: Cell<Option<SocketAddr>>,
+}
+
+/// Bytes moved one way.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    bytes: Cell<u64>,
+    way: Way,
+    vigil: Arc<Vigil>,
+}
+
+impl Traffic {
+    pub(crate) fn new(vigil: &Arc<Vigil>) -> Self {
+        let none = |way| Moved { bytes: Cell::new(0), way, vigil: Arc::clone(vigil) };
+        Self { sent: none(Way::Out), received: none(Way::Back), remote: Cell::new(None) }
+    }
+}
+
+impl Moved {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.vigil.moved(self.way);
+        add(&self.bytes, bytes);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.bytes.get()
+    }
 }
 
 /// The pipes of a gate.
@@ -82,13 +111,13 @@ pub(crate) async fn relay(
     tokio::try_join!(out, back).map(|((), ())| ())
 }
 
-async fn send(server: &TcpStream, mut flight: &[u8], count: &Cell<u64>) -> io::Result<()> {
+async fn send(server: &TcpStream, mut flight: &[u8], count: &Moved) -> io::Result<()> {
     while !flight.is_empty() {
         server.writable().await?;
         match server.try_write(flight) {
             Ok(written) => {
                 flight = flight.get(written..).unwrap_or_default();
-                add(count, written);
+                count.add(written);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => return Err(e),
@@ -97,7 +126,7 @@ async fn send(server: &TcpStream, mut flight: &[u8], count: &Cell<u64>) -> io::R
     Ok(())
 }
 
-async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<()> {
+async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Moved) -> io::Result<()> {
     // More than a little came last time: a transfer in parts, of which nothing is to be copied.
     let mut large = false;
     loop {
@@ -137,7 +166,7 @@ enum Flow {
 }
 
 /// Copies what there is, if it is little, or the begin of it.
-async fn little(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u64>) -> io::Result<Flow> {
+async fn little(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Moved) -> io::Result<Flow> {
     let (flow, rest) = {
         let mut buffer = pipes.little.borrow_mut();
         let read = read(from, &mut buffer);
@@ -152,7 +181,7 @@ async fn little(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Cell<u6
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
             written => written?,
         };
-        add(count, written);
+        count.add(written);
         // Empty, but for a peer that does not read.
         (flow, part.get(written..).unwrap_or_default().to_vec())
     };
@@ -177,7 +206,7 @@ pub(crate) fn read(tcp: &TcpStream, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Moves what there is until the sender pauses or finishes. The pipe is empty before and, unless it fails, after.
-async fn burst(from: &TcpStream, to: &TcpStream, pipe: &mut Pipe, count: &Cell<u64>) -> io::Result<Flow> {
+async fn burst(from: &TcpStream, to: &TcpStream, pipe: &mut Pipe, count: &Moved) -> io::Result<Flow> {
     loop {
         match from.try_io(Interest::READABLE, || pipe.fill(from)) {
             Ok(0) => return Ok(Flow::Finished),
@@ -187,7 +216,7 @@ async fn burst(from: &TcpStream, to: &TcpStream, pipe: &mut Pipe, count: &Cell<u
         }
         while pipe.held() > 0 {
             match to.try_io(Interest::WRITABLE, || pipe.drain(to)) {
-                Ok(moved) => add(count, moved),
+                Ok(moved) => count.add(moved),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => to.writable().await?,
                 Err(e) => return Err(e),
             }

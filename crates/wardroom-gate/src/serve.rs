@@ -36,6 +36,7 @@ use crate::record::Recorder;
 use crate::relay::Pipes;
 use crate::synthetic::Synthetic;
 use crate::upstream::{Resolvers, Upstream};
+use crate::vigil::Vigil;
 use crate::watched::watched;
 use crate::{gateway, packets, resolver};
 
@@ -106,15 +107,16 @@ const ID_BITS: u32 = 48;
 /// # Errors
 /// See [`GateError`]. In every case nothing passes any more: the sockets are closed, and the cell leads nowhere.
 pub fn serve(setup: GateSetup) -> Result<(), GateError> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_io().enable_time().build().map_err(GateError::Sockets)?;
+    let vigil = Vigil::new();
+    let runtime = vigil.runtime().map_err(GateError::Sockets)?;
     let host = hostnet::open().map_err(GateError::Sockets)?;
     // What could not be made any more afterwards is made; not a byte of the agent's is read yet.
     let memory = harden()?;
-    LocalSet::new().block_on(&runtime, run(setup, host, memory))
+    let set = LocalSet::new();
+    runtime.block_on(vigil.over(set.run_until(run(setup, host, memory, Arc::clone(&vigil)))))
 }
 
-async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), GateError> {
+async fn run(setup: GateSetup, host: OwnedFd, memory: Memory, vigil: Arc<Vigil>) -> Result<(), GateError> {
     let GateSetup {
         sockets,
         handoff,
@@ -156,25 +158,12 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
         in_force: watch::Sender::new(policy.network().clone()),
         closing: watch::Sender::new(false),
         next_id: Cell::new(u64::from(generation) << ID_BITS),
+        vigil,
     });
-    let mut parts = JoinSet::new();
-    for listener in [tcp4, tcp6] {
-        let listener = gateway::listener(listener).map_err(GateError::Sockets)?;
-        let gate = Rc::clone(&gate);
-        parts.spawn_local(async move {
-            gateway::serve(gate, listener).await;
-            Ok(())
-        });
-    }
     let inside = dns_udp.try_clone().map_err(GateError::Sockets)?;
-    let udp = UdpSocket::from_std(dns_udp.into()).map_err(GateError::Sockets)?;
-    parts.spawn_local(resolver::serve_udp(Rc::clone(&gate), udp));
-    parts.spawn_local(resolver::serve_tcp(Rc::clone(&gate), tcp(dns_tcp)?));
     let packets = Rc::new(Packets::new(nflog, (generation == 0).then_some(0)).map_err(GateError::Sockets)?);
+    let mut parts = parts(&gate, [tcp4, tcp6], (dns_udp, dns_tcp)).map_err(GateError::Sockets)?;
     parts.spawn_local(packets::serve(Rc::clone(&gate), Rc::clone(&packets)));
-    parts.spawn_local(attribution::listen(Rc::clone(&gate)));
-    parts.spawn_local(flush(Rc::clone(&gate)));
-    parts.spawn_local(tick());
 
     control::answer(&control, &Answer::Ready).map_err(GateError::Control)?;
     let ended = tokio::select! {
@@ -186,6 +175,30 @@ async fn run(setup: GateSetup, host: OwnedFd, memory: Memory) -> Result<(), Gate
     packets.settle(&gate, &inside);
     gate.recorder.flush();
     ended
+}
+
+/// Everything that serves, none of which ends by itself.
+fn parts(
+    gate: &Rc<Gate>,
+    listeners: [OwnedFd; 2],
+    (dns_udp, dns_tcp): (OwnedFd, OwnedFd),
+) -> io::Result<JoinSet<io::Result<()>>> {
+    let mut parts = JoinSet::new();
+    for listener in listeners {
+        let listener = gateway::listener(listener)?;
+        let gate = Rc::clone(gate);
+        parts.spawn_local(async move {
+            gateway::serve(gate, listener).await;
+            Ok(())
+        });
+    }
+    let udp = UdpSocket::from_std(dns_udp.into())?;
+    parts.spawn_local(resolver::serve_udp(Rc::clone(gate), udp));
+    parts.spawn_local(resolver::serve_tcp(Rc::clone(gate), TcpListener::from_std(dns_tcp.into())?));
+    parts.spawn_local(attribution::listen(Rc::clone(gate)));
+    parts.spawn_local(flush(Rc::clone(gate)));
+    parts.spawn_local(tick());
+    Ok(parts)
 }
 
 /// The sockets at hand, or the ones that the keeper sends. None when it is gone before it had any.
@@ -205,10 +218,6 @@ fn meter(recorder: &Rc<Recorder>, prices: &str, counters: Option<OwnedFd>) -> Re
     });
     let notes = Rc::clone(recorder);
     Ok(Meter::new(prices?, counters, Box::new(move |note| notes.now(&Event::Credential(note)))))
-}
-
-fn tcp(listener: OwnedFd) -> Result<TcpListener, GateError> {
-    TcpListener::from_std(listener.into()).map_err(GateError::Sockets)
 }
 
 fn part_ended(part: Option<Result<io::Result<()>, tokio::task::JoinError>>) -> io::Error {

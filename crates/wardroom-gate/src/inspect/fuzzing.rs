@@ -37,6 +37,7 @@ use crate::record::Recorder;
 use crate::relay::{Pipes, Traffic};
 use crate::synthetic::Synthetic;
 use crate::upstream::{Resolvers, Upstream};
+use crate::vigil::Vigil;
 
 pub(crate) const HEAD: usize = super::limits::HEAD;
 
@@ -117,6 +118,7 @@ impl Inside {
             in_force: watch::Sender::new(policy.network().clone()),
             closing: watch::Sender::new(false),
             next_id: Cell::new(0),
+            vigil: Vigil::new(),
         });
         Ok(Self { gate, handoff, host, placeholder })
     }
@@ -126,7 +128,7 @@ impl Inside {
         drop(self.handoff.taken());
         let (actor, dialled) = (None::<Actor>, ([198, 18, 0, 1], 443).into());
         let attempt = Rc::new(Attempt { id: 0, actor, host: Some(self.host.clone()), dialled });
-        Session::new(&self.gate, &attempt, &self.host, &Rc::new(Traffic::default()))
+        Session::new(&self.gate, &attempt, &self.host, &Rc::new(Traffic::new(&self.gate.vigil)))
     }
 
     /// Ends a connection, and makes sure that every permitted request has its end on record.

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::relay::{Traffic, add, read};
+use crate::relay::{Traffic, read};
 
 /// The agent's socket, behind the bytes that were read of it before.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(tcp: Rc<TcpStream>, before: Vec<u8>, traffic: Rc<Traffic>) -> Self {
-        add(&traffic.sent, before.len());
+        traffic.sent.add(before.len());
         Self { tcp, before: before.into(), traffic }
     }
 }
@@ -47,7 +47,7 @@ impl AsyncRead for Wire {
             match read(&self.tcp, into.initialize_unfilled()) {
                 Ok(length) => {
                     into.advance(length);
-                    add(&self.traffic.sent, length);
+                    self.traffic.sent.add(length);
                     return Poll::Ready(Ok(()));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -67,7 +67,7 @@ impl Wire {
             ready!(self.tcp.poll_write_ready(cx))?;
             match send(&self.tcp) {
                 Ok(length) => {
-                    add(&self.traffic.received, length);
+                    self.traffic.received.add(length);
                     return Poll::Ready(Ok(length));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
