@@ -14,12 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use wardroom_kernel::hostnet;
 use wardroom_model::{Outcome, Reason, Verdict};
-use wardroom_policy::{NetworkPolicy, Permit};
+use wardroom_policy::{NetworkPolicy, Permit, is_special};
 use wardroom_scribe::Receipt;
 
 use crate::limits::{DIAL_TIME, LOOKUP_TIME, Limits};
 use crate::relay::eager;
-use crate::special::is_special;
 use crate::upstream::Upstream;
 
 /// The pause before the next address is tried beside the last (RFC 8305, 5: 250 ms).

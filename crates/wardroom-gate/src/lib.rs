@@ -31,7 +31,6 @@ mod record;
 mod relay;
 mod resolver;
 mod serve;
-mod special;
 mod synthetic;
 mod tally;
 mod upstream;

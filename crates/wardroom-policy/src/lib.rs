@@ -13,6 +13,7 @@ mod parse;
 pub mod plan;
 mod policy;
 pub mod sensitive;
+mod special;
 pub mod templates;
 mod why;
 
@@ -30,5 +31,6 @@ pub use plan::{HostFacts, PlanError, plan};
 pub use policy::{
     Agent, Files, Hours, Isolation, IsolationKind, Outside, PathRule, Policy, Retention, Unsupported,
 };
+pub use special::is_special;
 pub use templates::{HereError, TEMPLATES, here_policy, template, template_at};
 pub use why::{Answer, why};

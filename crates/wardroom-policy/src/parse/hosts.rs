@@ -7,10 +7,10 @@ use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern};
 
 use super::host_rules::broken_rule;
-use super::special::RESOLVER;
 use super::table::Table;
 use super::value;
 use crate::diagnose::{At, Diagnostic, Report};
+use crate::special::RESOLVER;
 
 /// A host or a wildcard, in canonical form.
 pub(crate) fn pattern(text: &At<String>, report: &mut Report) -> Option<At<HostPattern>> {

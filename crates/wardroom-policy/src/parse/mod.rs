@@ -12,7 +12,6 @@ mod isolation;
 mod model_api;
 mod network;
 mod networks;
-mod special;
 mod table;
 mod units;
 mod value;

@@ -5,9 +5,9 @@ use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::special::{RESOLVER, carried, has_special, overlap};
 use super::table::Table;
 use crate::diagnose::{At, Diagnostic, Report};
+use crate::special::{RESOLVER, carried, has_special, overlap};
 
 /// `networks`: address and prefix length, the host bits zero.
 pub(crate) fn networks(table: &mut Table<'_>, report: &mut Report) -> Option<At<Vec<IpNet>>> {
