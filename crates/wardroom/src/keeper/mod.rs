@@ -47,7 +47,7 @@ pub(crate) use broker::Passphrase;
 pub(crate) use facts::rehearse;
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
-pub(crate) use state::{is_of_directory, known_agents};
+pub(crate) use state::{is_of_directory, known_agents, whole};
 
 /// A run that is asked for.
 #[derive(Debug)]

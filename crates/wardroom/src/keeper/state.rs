@@ -162,7 +162,7 @@ fn read_slot(file: &Path) -> anyhow::Result<Option<u32>> {
 
 /// A new file, under its name only when it is whole: whoever is killed meanwhile, or finds the disk full, leaves none. The
 /// agent's lock, or one of their own, keeps others from making it too.
-pub(super) fn whole(
+pub(crate) fn whole(
     path: &Path,
     mode: u32,
     fill: impl FnOnce(&File) -> anyhow::Result<()>,

@@ -2,9 +2,8 @@
 //! absence of a rule. Only so that they are not asked about again; nothing is decided by this file.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -12,6 +11,7 @@ use wardroom_model::exit::Exit;
 
 use super::wanted::{Asked, Item, Thing};
 use crate::failure::{Failure, OrExit};
+use crate::keeper::whole;
 
 /// The answers of before.
 #[derive(Debug)]
@@ -56,16 +56,12 @@ impl Declined {
 
     /// Writes them down, for the next time.
     pub(super) fn save(&self) -> Result<(), Failure> {
-        let beside = self.file.with_extension("new");
-        let write = || -> anyhow::Result<()> {
-            // What an agent wanted is for nobody else to read.
-            let mut options = OpenOptions::new();
-            let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        // What an agent wanted is for nobody else to read.
+        let written = whole(&self.file, 0o600, |mut file| {
             file.write_all(&serde_json::to_vec_pretty(&self.known)?)?;
-            file.write_all(b"\n")?;
-            Ok(fs::rename(&beside, &self.file)?)
-        };
-        write().with_context(|| format!("cannot write {}", self.file.display())).or_exit(Exit::Internal)
+            Ok(file.write_all(b"\n")?)
+        });
+        written.map(drop).or_exit(Exit::Internal)
     }
 }
 
