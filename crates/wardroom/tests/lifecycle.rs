@@ -444,6 +444,13 @@ fn a_keeper_that_is_stopped_is_named_and_not_waited_for() {
     assert_eq!(stage.call(&["stop", "scout"]).code, 213);
     let said = stage.call(&["exec", "scout", "--", "true"]);
     assert!(said.code == 213 && said.err.contains("kill -CONT"), "{said:?}");
+    let listed = stage.call(&["ps"]);
+    assert!(
+        listed.code == 0 && listed.out.contains("scout") && listed.out.contains("kill -CONT"),
+        "{listed:?}"
+    );
+    let listed = stage.call(&["ps", "--json"]).out;
+    assert!(listed.contains("\"running\":null"), "{listed}");
     rustix::process::kill_process(keeper, rustix::process::Signal::CONT).unwrap();
     assert_eq!(stage.call(&["stop", "scout"]).code, 0);
     drop(agent.wait_with_output().unwrap());

@@ -1,26 +1,19 @@
-//! `exec`, `ps` and `stop`: what an operator asks of a running agent's keeper.
+//! `exec` and `stop`: what an operator asks of a running agent's keeper.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
-use std::io::{ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use rustix::net::sockopt::socket_peercred;
-use rustix::process::Pid;
-use serde_json::json;
 use wardroom_model::AgentName;
 use wardroom_model::exit::Exit;
 
 use super::agent_name;
-use super::log::local_time;
+use super::reach::{Unreached, reach};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper::protocol::{Answer, Line, Request};
-use crate::keeper::{known_agents, terminal};
-use crate::layout::cut;
+use crate::keeper::terminal;
 use crate::places::Places;
 use crate::screen;
 
@@ -63,89 +56,6 @@ fn say_not_started(program: Option<&OsString>, why: &str) {
     screen::talk(&format!("wardroom: {program}: {why}"));
 }
 
-/// Lists the agents, and what runs.
-pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
-    let names = listed(places)?;
-    if names.is_empty() {
-        screen::talk(&format!(
-            "no policies in {}; make one with `wardroom new NAME`",
-            places.agents().display()
-        ));
-    }
-    for name in names {
-        let running = status(places, &name);
-        let shown = match (&running, asked.json) {
-            (Some(running), false) => line(&name, running),
-            (None, false) => format!("{:NAME$} stopped", name.as_str()),
-            (Some((keeper, since, command)), true) => {
-                let since = utc(*since);
-                json!({"agent": name.as_str(), "running": true, "keeper": keeper, "since": since, "command": command}).to_string()
-            }
-            (None, true) => json!({"agent": name.as_str(), "running": false}).to_string(),
-        };
-        if !screen::data(&shown) {
-            break;
-        }
-    }
-    Ok(0)
-}
-
-/// Every agent that has a policy, and those that run without one (`run --here`).
-fn listed(places: &Places) -> Result<BTreeSet<AgentName>, Failure> {
-    let mut names = BTreeSet::new();
-    for file in known_agents(places)? {
-        match agent_of(&file) {
-            Some(name) => drop(names.insert(name)),
-            None => {
-                screen::talk(&format!(
-                    "wardroom: {} is not named as an agent can be; left out",
-                    file.display()
-                ));
-            }
-        }
-    }
-    let sockets = fs::read_dir(places.run()).into_iter().flatten().flatten();
-    names.extend(
-        sockets.filter_map(|entry| agent_of(&entry.path())).filter(|name| status(places, name).is_some()),
-    );
-    Ok(names)
-}
-
-fn agent_of(file: &Path) -> Option<AgentName> {
-    AgentName::parse(file.file_stem()?.to_str()?).ok()
-}
-
-/// Columns of a name, as long as it may be.
-const NAME: usize = AgentName::MAX;
-
-/// One line, for a person no longer than the terminal is wide.
-fn line(name: &AgentName, (keeper, since, command): &(u32, u64, String)) -> String {
-    let room = if screen::is_for_people() { screen::width() } else { usize::MAX };
-    let since = local_time(*since);
-    cut(&format!("{:NAME$} running  since {since}, keeper {keeper}: {command}", name.as_str()), room)
-}
-
-fn utc(since: u64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(since)).map(|time| time.to_string()).unwrap_or_default()
-}
-
-/// What a running agent's keeper says of itself (its process id, since when, the command); none when it does not run.
-fn status(places: &Places, name: &AgentName) -> Option<(u32, u64, String)> {
-    let line = Line::call(&places.agent(name).control).ok()?;
-    line.say(&Request::Status, &[]).ok()?;
-    match line.hear::<Answer>().ok()?? {
-        (Answer::Running { keeper, since, command }, _) => Some((keeper, since, command)),
-        (
-            Answer::Terminal
-            | Answer::Ended { .. }
-            | Answer::Recorded
-            | Answer::NotStarted { .. }
-            | Answer::Refused { .. },
-            _,
-        ) => None,
-    }
-}
-
 /// Ends a running agent, and waits until it is gone.
 pub(super) fn stop(places: &Places, asked: &cli::Named) -> Done {
     let name = agent_name(&asked.name)?;
@@ -155,33 +65,19 @@ pub(super) fn stop(places: &Places, asked: &cli::Named) -> Done {
     Ok(0)
 }
 
-/// Calls a running agent's keeper. Without one there is no socket, or one that nobody listens to any more.
+/// Calls a running agent's keeper.
 fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
-    let agent = places.agent(name);
-    let line = Line::call(&agent.control).map_err(|error| {
-        let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-        let why = match (absent, agent.policy.exists()) {
-            (true, true) => format!("{name} is not running; `wardroom run {name}` starts it"),
-            (true, false) => format!("there is no agent {name}; `wardroom ps` lists them"),
-            (false, _) => format!("{} cannot be called: {error}", agent.control.display()),
+    reach(&places.agent(name).control).map_err(|unreached| {
+        let (exit, why) = match (&unreached, places.agent(name).policy.exists()) {
+            (Unreached::NotRunning, true) => {
+                (Exit::NoSuchAgent, format!("{name} is not running; `wardroom run {name}` starts it"))
+            }
+            (Unreached::NotRunning, false) => {
+                (Exit::NoSuchAgent, format!("there is no agent {name}; `wardroom ps` lists them"))
+            }
+            (Unreached::Forbidden(_), _) => (Exit::NoSuchAgent, format!("{name}: {unreached}")),
+            (Unreached::Stopped(_), _) => (Exit::Supervision, format!("{name}: {unreached}")),
         };
-        Failure::new(Exit::NoSuchAgent, why)
-    })?;
-    match socket_peercred(&line) {
-        // It would be waited for without end.
-        Ok(keeper) if is_stopped(keeper.pid) => {
-            let pid = keeper.pid.as_raw_nonzero();
-            let why = format!(
-                "the keeper of {name} is stopped and answers nothing: `kill -CONT {pid}` has it go on"
-            );
-            Err(Failure::new(Exit::Supervision, why))
-        }
-        Ok(_) | Err(_) => Ok(line),
-    }
-}
-
-/// Whether a process is stopped by a signal or by a debugger.
-fn is_stopped(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero())).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+        Failure::new(exit, why)
+    })
 }

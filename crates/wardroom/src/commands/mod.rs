@@ -8,6 +8,8 @@ pub(crate) mod ledger;
 mod log;
 pub(crate) mod policy;
 mod prices;
+mod ps;
+mod reach;
 pub(crate) mod run;
 pub(crate) mod secret_input;
 mod setup;
@@ -39,7 +41,7 @@ pub(crate) fn perform(cli: Cli) -> Done {
         Command::Learn(asked) => learn::learn(&places()?, &asked),
         Command::Run(asked) => run::run(&places()?, &asked),
         Command::Exec(asked) => exec::exec(&places()?, &asked),
-        Command::Ps(asked) => exec::ps(&places()?, &asked),
+        Command::Ps(asked) => ps::ps(&places()?, &asked),
         Command::Stop(asked) => exec::stop(&places()?, &asked),
         Command::Log(asked) => log::log(&places()?, &asked),
         Command::Verify(asked) => verify::verify(&places()?, &asked),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Signal, geteuid};
 use rustix::termios::Winsize;
@@ -31,7 +31,6 @@ use crate::screen;
 const MOST: usize = 64;
 /// How long a caller may hold the keeper up, once it has begun to say something or is to hear an answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-
 /// How long nobody is heard after a call could not be taken for want of descriptors or memory.
 const DEAF: Duration = Duration::from_secs(1);
 
@@ -106,9 +105,9 @@ impl Operators {
         if self.calls.len() >= MOST {
             bail!("too many calls at once");
         }
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-        Ok(Call { line: Line::accepted(socket), uid: caller.uid.as_raw(), waits_for: None })
+        let line = Line::accepted(socket);
+        line.for_at_most(PATIENCE)?;
+        Ok(Call { line, uid: caller.uid.as_raw(), waits_for: None })
     }
 
     /// Hears a caller out. True when the cell is to be ended.

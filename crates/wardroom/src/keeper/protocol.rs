@@ -5,8 +5,10 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use minicbor::{Decode, Encode};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
@@ -104,6 +106,12 @@ impl Line {
         let socket = seqpacket()?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(Self(socket))
+    }
+
+    /// Waits no longer than this for whatever is said or heard next.
+    pub(crate) fn for_at_most(&self, limit: Duration) -> io::Result<()> {
+        set_socket_timeout(&self.0, Timeout::Recv, Some(limit))?;
+        Ok(set_socket_timeout(&self.0, Timeout::Send, Some(limit))?)
     }
 
     /// Answers calls at `path`, over whatever a keeper that is gone left there.
