@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use wardroom_kernel::nflog::Target;
 use wardroom_model::event::{ConnectionEnd, ConnectionPhase};
-use wardroom_model::{Outcome, Reason, Verdict};
+use wardroom_model::{HostName, Outcome, Reason, Verdict};
 use wardroom_policy::{Decision, NetworkPolicy, Permit, TlsExpectation};
 use wardroom_scribe::Receipt;
 
@@ -126,24 +126,10 @@ async fn admit_and_carry(
 
     let begun = Instant::now();
     let traffic = Rc::new(Traffic::new(&gate.vigil));
-    let as_permitted = permit.clone();
+    let passage = Passage { gate, agent, attempt, traffic: &traffic };
     let carried = match permit.host().filter(|_| permit.tls() == TlsExpectation::Inspect) {
-        None => {
-            let carried = carry(gate, agent, &flight, (permit, receipt, policy), &traffic);
-            Box::pin(watched(gate, &mut changes, (attempt, &as_permitted), carried, |_| ())).await
-        }
-        Some(host) => {
-            let session = Session::new(gate, attempt, host, &traffic);
-            let mut work = Box::pin(inspect::carry(&session, Rc::clone(agent), flight, permit.verdict()));
-            let reconsider = |policy: &NetworkPolicy| session.reconsider(policy);
-            let watch = watched(gate, &mut changes, (attempt, &as_permitted), work.as_mut(), reconsider);
-            let carried = Box::pin(watch).await;
-            // What is still on its way hears the reason before it is dropped.
-            session.cut(&carried);
-            drop(work);
-            session.end().await;
-            carried
-        }
+        None => passage.as_it_comes(&flight, (permit, receipt, policy), &mut changes).await,
+        Some(host) => passage.looked_into(host, flight, &permit, &mut changes).await,
     };
     if carried.outcome != Outcome::Allowed {
         reset(agent);
@@ -157,6 +143,46 @@ async fn admit_and_carry(
     };
     gate.recorder.now(&attempt.event(ConnectionPhase::Ended(end)));
     Ok(())
+}
+
+/// A connection that was permitted, and is on record.
+struct Passage<'a> {
+    gate: &'a Rc<Gate>,
+    agent: &'a Rc<TcpStream>,
+    attempt: &'a Rc<Attempt>,
+    traffic: &'a Rc<Traffic>,
+}
+
+impl Passage<'_> {
+    async fn as_it_comes(
+        &self,
+        flight: &[u8],
+        (permit, receipt, policy): (Permit, Receipt, NetworkPolicy),
+        changes: &mut watch::Receiver<NetworkPolicy>,
+    ) -> Verdict {
+        let as_permitted = permit.clone();
+        let work = carry(self.gate, self.agent, flight, (permit, receipt, policy), self.traffic);
+        Box::pin(watched(self.gate, changes, (self.attempt, &as_permitted), work, |_| ())).await
+    }
+
+    async fn looked_into(
+        &self,
+        host: &HostName,
+        flight: Vec<u8>,
+        permit: &Permit,
+        changes: &mut watch::Receiver<NetworkPolicy>,
+    ) -> Verdict {
+        let session = Session::new(self.gate, self.attempt, host, self.traffic);
+        let mut work = Box::pin(inspect::carry(&session, Rc::clone(self.agent), flight, permit.verdict()));
+        let reconsider = |policy: &NetworkPolicy| session.reconsider(policy);
+        let watch = watched(self.gate, changes, (self.attempt, permit), work.as_mut(), reconsider);
+        let carried = Box::pin(watch).await;
+        // What is still on its way hears the reason before it is dropped.
+        session.cut(&carried);
+        drop(work);
+        session.end().await;
+        carried
+    }
 }
 
 /// Tells a program that speaks plain text where TLS is expected, in the words that it may understand.
