@@ -2,8 +2,8 @@
 //! so that a broken one is the policy's mistake and not, at the first request, the server's. Whom they vouch for is
 //! decided by the gate alone.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject};
 
 use crate::diagnose::{At, Diagnostic, Report};
 
@@ -38,30 +38,23 @@ fn read(pem: &str) -> Result<(), Flaw> {
     if pem.contains("PRIVATE KEY") {
         return Err(Flaw::new("this holds a private key", "take the key out, and count it as published"));
     }
-    let mut found = 0_usize;
-    // The base64 since the last BEGIN, where its END has not come yet.
-    let mut open: Option<String> = None;
-    for line in pem.split(['\n', '\r']).map(str::trim_end) {
-        open = match open {
-            None if line == BEGIN => {
-                found += 1;
-                Some(String::new())
-            }
-            None if line.trim_start().starts_with("-----") => return Err(stray()),
-            // Bundles have names and comments between certificates.
-            None => None,
-            Some(body) if line == END => {
-                certificate(&body, found)?;
-                None
-            }
-            Some(_) if line.trim_start().starts_with("-----") => return Err(stray()),
-            Some(body) => Some(body + line.trim_start()),
-        };
+    // Bundles have names and comments between certificates. Sections of another kind would be passed over.
+    let is_stray = |line: &str| line.trim_start().starts_with("-----") && ![BEGIN, END].contains(&line);
+    if pem.lines().map(str::trim_end).any(is_stray) {
+        return Err(stray());
     }
-    match (open, found) {
-        (Some(_), _) => Err(Flaw::new(format!("certificate {found} has no end"), MARKERS)),
-        (None, 0) => Err(Flaw::new("no certificate", EXAMPLE)),
-        (None, _) => Ok(()),
+    let mut number = 0_usize;
+    for section in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        number += 1;
+        let certificate = section.map_err(|error| broken(&error, number))?;
+        webpki::anchor_from_trusted_cert(&certificate).map_err(|error| {
+            Flaw::new(format!("certificate {number} is cut off, or no certificate ({error})"), COPY)
+        })?;
+    }
+    match number {
+        0 if pem.contains(END) => Err(stray()),
+        0 => Err(Flaw::new("no certificate", EXAMPLE)),
+        _ => Ok(()),
     }
 }
 
@@ -69,53 +62,16 @@ fn stray() -> Flaw {
     Flaw::new("a marker that begins or ends no certificate", MARKERS)
 }
 
-fn certificate(body: &str, number: usize) -> Result<(), Flaw> {
-    let der = STANDARD.decode(body);
-    let der = der.map_err(|_cause| Flaw::new(format!("certificate {number} is not base64"), COPY))?;
-    is_certificate(&der)
-        .then_some(())
-        .ok_or_else(|| Flaw::new(format!("certificate {number} is cut off, or no certificate"), COPY))
-}
-
-/// Whether bytes have the frame of a certificate: a sequence of what is signed, by what algorithm, and the signature (RFC 5280, 4.1).
-fn is_certificate(der: &[u8]) -> bool {
-    let parts = || {
-        let body = alone(element(SEQUENCE, der)?)?;
-        let (_signed, rest) = element(SEQUENCE, body)?;
-        let (_algorithm, rest) = element(SEQUENCE, rest)?;
-        alone(element(BIT_STRING, rest)?)
-    };
-    parts().is_some()
-}
-
-/// The body of an element that nothing follows.
-fn alone<'a>((body, rest): (&'a [u8], &[u8])) -> Option<&'a [u8]> {
-    rest.is_empty().then_some(body)
-}
-
-/// The body of the element that bytes begin with, and what follows it. DER has one way to write a length, the shortest
-/// (X.690, 10.1).
-fn element(wanted: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (tag, rest) = bytes.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first.checked_sub(0x80) {
-        None => (usize::from(*first), rest),
-        Some(size) => {
-            let (digits, rest) = rest.split_at_checked(usize::from(size))?;
-            let join = |sum: usize, digit: &u8| sum.checked_mul(0x100)?.checked_add(usize::from(*digit));
-            let length = digits.iter().try_fold(0_usize, join)?;
-            let shortest = length >= 0x80 && digits.first() != Some(&0);
-            (shortest.then_some(length)?, rest)
-        }
-    };
-    (*tag == wanted).then_some(())?;
-    rest.split_at_checked(length)
+fn broken(error: &pem::Error, number: usize) -> Flaw {
+    if matches!(error, pem::Error::MissingSectionEnd { .. }) {
+        Flaw::new(format!("certificate {number} has no end"), MARKERS)
+    } else {
+        Flaw::new(format!("certificate {number} is not base64"), COPY)
+    }
 }
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
 
 const EXAMPLE: &str =
     r#"write the text itself: `ca = """` and `-----BEGIN CERTIFICATE-----` on the next line"#;

@@ -217,16 +217,15 @@ proptest! {
 
 #[test]
 fn a_host_s_own_rule_decides_where_it_leads_and_a_wildcard_s_does_not() {
-    // Frames of certificates, which differ in one number.
-    let ca = |base64: &str| format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
-    let (own, wide) = (ca("MAowAwIBATAAAwEA"), ca("MAowAwIBAjAAAwEA"));
+    let own = include_str!("../../parse/tests/certificate.pem");
+    let wide = own.repeat(2);
     let rule = |host: &str, path: &str, port: u16, ca: &str| {
         format!(
             "[[network.allow]]\nhost = \"{host}\"\npaths = [\"{path}\"]\naddress = \"10.0.0.1:{port}\"\nca = \"\"\"\n{ca}\"\"\"\n"
         )
     };
     let (own_rule, wide_rule) =
-        (rule("api.example.com", "/a", 1, &own), rule("*.example.com", "/b", 2, &wide));
+        (rule("api.example.com", "/a", 1, own), rule("*.example.com", "/b", 2, &wide));
     for rules in [format!("{own_rule}{wide_rule}"), format!("{wide_rule}{own_rule}")] {
         let permitted = permit(network(&rules).decide(&host("api.example.com"), 443, None));
         assert_eq!(permitted.authorities().map(str::trim), Some(own.trim()));

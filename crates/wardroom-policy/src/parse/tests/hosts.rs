@@ -2,16 +2,7 @@ use super::one_mistake;
 use crate::{Policy, explain};
 
 /// A certificate that signed itself, with an Ed25519 key that nobody kept.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
-MIIBLjCB4aADAgECAhQuA2/OqOFsCMKS14O2/J8gwU+opDAFBgMrZXAwDDEKMAgG
-A1UEAwwBeDAgFw0yNjExMzAxMjUwMjdaGA8yMTI2MTEwNjEyNTAyN1owDDEKMAgG
-A1UEAwwBeDAqMAUGAytlcAMhAFA/F5NRybkJBTyNAbmA/uLNf07GRjqmCif5Re2s
-q7Qlo1MwUTAdBgNVHQ4EFgQUpLHGXUmvFpmGALKOwkx0H6XS4GkwHwYDVR0jBBgw
-FoAUpLHGXUmvFpmGALKOwkx0H6XS4GkwDwYDVR0TAQH/BAUwAwEB/zAFBgMrZXAD
-QQAJo8XynN3nhuT8YK8zpGMl3Bsi0uVnWISMInZvifpCNeOd+S207UgBvHKPjOVt
-Ipuq84/T2r+5NrSBFu7yXMkP
------END CERTIFICATE-----
-";
+const CERTIFICATE: &str = include_str!("certificate.pem");
 
 /// The one mistake of a rule with these lines.
 fn rule(lines: &str) -> String {
@@ -85,7 +76,8 @@ fn vouched_by(pem: &str) -> String {
 fn a_broken_certificate_is_a_mistake_of_the_policy() {
     let cases = [
         (CERTIFICATE.replace("MIIBLj", "MIIB*j"), "certificate 1 is not base64"),
-        (CERTIFICATE.replace("Ipuq84", "Ipuq8"), "certificate 1 is not base64"),
+        (CERTIFICATE.replace("Ipuq84", "Ipuq8"), "certificate 1 is cut off"),
+        (CERTIFICATE.replace("aADAgEC", "aADAgEF"), "or no certificate (BadDer)"),
         // A whole line less: base64 still, and shorter than it says.
         (CERTIFICATE.replace("Ipuq84/T2r+5NrSBFu7yXMkP\n", ""), "certificate 1 is cut off"),
         (CERTIFICATE.replace("MIIBLj", "MYIBLj"), "certificate 1 is cut off, or no certificate"),
