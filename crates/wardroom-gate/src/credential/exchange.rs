@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
     digest: Option<String>,
     body: InBody,
     mask: Mask,
+    /// How many values there had been when the mask was made.
+    supplied: u64,
     masked: bool,
     /// What is reserved of each credential's limits; without a credential, what a model's API counts.
     reserved: Vec<Reservation>,
@@ -50,20 +52,16 @@ pub(super) struct Use {
 }
 
 impl Exchange {
-    /// `kept` is what must not come back of the values that are bound to the host, in use or not; none where there are none.
     pub(super) fn new(
         shared: Rc<Shared>,
         asked: Asked<'_>,
         uses: Vec<Use>,
-        kept: Option<Vec<Rc<Needle>>>,
+        bound: bool,
         reserved: Vec<Reservation>,
     ) -> Self {
         let Asked { host, port, actor } = asked;
         let names: Vec<_> = uses.iter().map(|used| used.binding.name.as_str()).collect();
         let names = (!names.is_empty()).then(|| names.join(" "));
-        let bound = kept.is_some();
-        let mut mask = Mask::default();
-        mask.add(kept.into_iter().flatten());
         Self {
             shared,
             host: host.clone(),
@@ -74,9 +72,19 @@ impl Exchange {
             bound,
             digest: None,
             body: InBody::default(),
-            mask,
+            mask: Mask::default(),
+            supplied: 0,
             masked: false,
             reserved,
+        }
+    }
+
+    /// What must not come back, up to this moment. A server may keep what it was sent, and give it back to whoever asks without
+    /// it; and what is open for long may get a value that was put in place of its own.
+    fn look_for_all(&mut self) {
+        let supplied = self.shared.held.supplied();
+        if std::mem::replace(&mut self.supplied, supplied) != supplied {
+            self.mask.add(self.shared.held.needles(&self.host));
         }
     }
 
@@ -99,7 +107,8 @@ impl Exchange {
 
     /// Puts the real value in: the last thing before the head is sent.
     pub(crate) fn insert(&mut self, head: &mut request::Parts) -> Result<(), Refusal> {
-        if self.mask.is_empty() && self.uses.is_empty() {
+        self.look_for_all();
+        if self.mask.is_empty() && !self.bound {
             return Ok(());
         }
         // An answer that is compressed could not be masked.
@@ -124,7 +133,6 @@ impl Exchange {
             return Err(unusable("it was revoked"));
         }
         let value = &used.lease.value;
-        self.mask.add(value.needles.iter().cloned());
         let mut signature = None;
         let mut seats = 0_usize;
         if let Entry::Occupied(mut entry) = head.headers.entry(used.binding.header()) {
@@ -199,7 +207,8 @@ impl Exchange {
             // A cookie can stand for a credential. None is given out, so that any which is sent was planted.
             head.headers.remove(SET_COOKIE);
         }
-        if self.mask.is_empty() {
+        self.look_for_all();
+        if self.mask.is_empty() && !self.bound {
             return Ok(());
         }
         let is = |coding: &HeaderValue, plain: &[u8]| coding.as_bytes().eq_ignore_ascii_case(plain);
@@ -216,6 +225,7 @@ impl Exchange {
 
     /// Headers or trailers of the answer, masked in place.
     pub(crate) fn trailed(&mut self, headers: &mut HeaderMap) {
+        self.look_for_all();
         // A name cannot be masked: another could mean something.
         let telling: Vec<_> =
             headers.keys().filter(|name| self.mask.is_in_name(name.as_str())).cloned().collect();
@@ -240,11 +250,17 @@ impl Exchange {
     /// used up, and the answer is to be cut off.
     pub(crate) fn incoming(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
         self.metered(|reservation| reservation.observe(&part))?;
+        self.look_for_all();
         let (part, found) = self.mask.part(part);
         if found {
             self.reflected("body".to_owned());
         }
         Ok(part)
+    }
+
+    /// Whether anything is held back.
+    pub(crate) fn holds(&self) -> bool {
+        self.mask.holds()
     }
 
     /// What was held back.
@@ -266,7 +282,13 @@ impl Exchange {
     pub(crate) fn settle(self, complete: bool) -> Option<Usage> {
         let used: Vec<_> =
             self.reserved.into_iter().map(|reservation| reservation.settle(complete)).collect();
-        used.into_iter().flatten().next()
+        used.into_iter().flatten().next().map(|mut usage| {
+            // The server's own word, which goes on record.
+            if let Some(masked) = self.mask.whole(usage.model.as_bytes()) {
+                usage.model = String::from_utf8_lossy(&masked).into_owned();
+            }
+            usage
+        })
     }
 
     /// Whether a credential of this request may not be used any more ([`super::Credentials::endings`]).

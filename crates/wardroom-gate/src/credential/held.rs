@@ -21,6 +21,10 @@ use super::mask::Needle;
 #[derive(Debug)]
 pub(crate) struct Held {
     slots: RefCell<BTreeMap<String, Slot>>,
+    /// What must not come back, the latest last: a value that was replaced, revoked or withdrawn may be good at its provider still.
+    past: RefCell<Vec<Past>>,
+    /// How many values there have been.
+    supplied: Cell<u64>,
     /// Says that something may have ended.
     endings: watch::Sender<()>,
 }
@@ -32,6 +36,19 @@ struct Slot {
     ended: Rc<Ended>,
 }
 
+/// How a value that was supplied for a host looks where it must not appear.
+#[derive(Debug)]
+struct Past {
+    host: HostName,
+    needles: Vec<Rc<Needle>>,
+    expires: Option<u64>,
+}
+
+/// The most values of a host that are looked for. Each is some twenty pages of memory that is locked.
+const PAST: usize = 8;
+/// Seconds after its end for which a provider might take a value all the same.
+const SKEW: u64 = 3_600;
+
 /// How often a credential has ended, and in which way.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
@@ -39,11 +56,10 @@ pub(crate) struct Ended {
     overdue: Cell<u64>,
 }
 
-/// One value, and how it looks where it must not appear.
+/// One value.
 #[derive(Debug)]
 pub(crate) struct Value {
     pub(crate) real: Real,
-    pub(crate) needles: Vec<Rc<Needle>>,
     host: HostName,
     version: u64,
     expires: Option<u64>,
@@ -80,7 +96,8 @@ impl Lease {
 
 impl Default for Held {
     fn default() -> Self {
-        Self { slots: RefCell::default(), endings: watch::Sender::new(()) }
+        let (past, supplied) = (RefCell::default(), Cell::new(0));
+        Self { slots: RefCell::default(), past, supplied, endings: watch::Sender::new(()) }
     }
 }
 
@@ -111,15 +128,39 @@ impl Held {
         Ok(Lease { value, ended: Rc::clone(&slot.ended), begun, overdue })
     }
 
-    /// What must not come back of the value that there is now.
-    pub(crate) fn needles(&self, name: &str) -> Vec<Rc<Needle>> {
-        let slots = self.slots.borrow();
-        let value = slots.get(name).and_then(|slot| slot.now.as_ref().ok());
-        value.map_or_else(Vec::new, |value| value.needles.clone())
+    /// What must not come back from a host.
+    pub(crate) fn needles(&self, host: &HostName) -> Vec<Rc<Needle>> {
+        let past = self.past.borrow();
+        past.iter().filter(|past| past.host == *host).flat_map(|past| past.needles.clone()).collect()
+    }
+
+    /// Changes whenever there is more that must not come back.
+    pub(crate) fn supplied(&self) -> u64 {
+        self.supplied.get()
+    }
+
+    fn remember(&self, new: Past, now: u64) {
+        let mut past = self.past.borrow_mut();
+        // A broker that is started again supplies what there is.
+        let same = |one: &Past| one.host == new.host && one.needles.first() == new.needles.first();
+        past.retain(|one| !same(one) && one.expires.is_none_or(|end| now < end.saturating_add(SKEW)));
+        let of_host = past.iter().filter(|one| one.host == new.host).count();
+        if let Some(oldest) = past.iter().position(|one| one.host == new.host)
+            && of_host >= PAST
+        {
+            past.remove(oldest);
+        }
+        past.push(new);
+        self.supplied.set(self.supplied.get() + 1);
     }
 
     /// Takes what the broker says, and returns what is to be put on record of it.
-    pub(crate) fn take(&self, supply: Supply, placeholder: &str) -> Option<(String, CredentialAct)> {
+    pub(crate) fn take(
+        &self,
+        supply: Supply,
+        placeholder: &str,
+        now: u64,
+    ) -> Option<(String, CredentialAct)> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(supply.name().to_owned()).or_insert_with(|| Slot {
             now: Err("no value has been supplied".to_owned()),
@@ -131,7 +172,8 @@ impl Held {
                 match Real::keep(&material, placeholder) {
                     Ok((real, needles)) => {
                         let overdue = Cell::new(false);
-                        slot.now = Ok(Rc::new(Value { real, needles, host, version, expires, overdue }));
+                        self.remember(Past { host: host.clone(), needles, expires }, now);
+                        slot.now = Ok(Rc::new(Value { real, host, version, expires, overdue }));
                         new.then_some((name, CredentialAct::InUse { version, source }))
                     }
                     Err(error) => {
@@ -241,7 +283,7 @@ mod tests {
     #[test]
     fn a_value_goes_to_no_host_but_the_one_that_it_was_supplied_for() {
         let held = Held::default();
-        held.take(value(1, None), "p").unwrap();
+        held.take(value(1, None), "p", 100).unwrap();
         let other = HostName::parse("b.example").unwrap();
         let why = held.lease("a", &other, Overdue::Alert, 100).unwrap_err();
         assert_eq!(why, "what was supplied is for a.example");
@@ -252,37 +294,54 @@ mod tests {
     fn a_rotation_changes_nothing_for_a_request_that_has_begun() {
         let held = Held::default();
         assert!(version(&held).is_err());
-        assert!(held.take(value(1, None), "p").is_some());
+        assert!(held.take(value(1, None), "p", 100).is_some());
         let begun = lease(&held, Overdue::Alert, 100).unwrap();
-        assert!(held.take(value(2, None), "p").is_some() && held.take(value(2, None), "p").is_none());
+        assert!(
+            held.take(value(2, None), "p", 100).is_some() && held.take(value(2, None), "p", 100).is_none()
+        );
         assert_eq!((begun.value.version, begun.is_over(), version(&held)), (1, false, Ok(2)));
+    }
+
+    #[test]
+    fn the_values_of_a_host_that_are_looked_for_are_the_latest_few_that_have_not_expired() {
+        let held = Held::default();
+        held.take(value(0, Some(200)), "p", 100).unwrap();
+        let each = held.needles(&host()).len();
+        held.take(value(0, Some(200)), "p", 100);
+        assert_eq!(held.needles(&host()).len(), each, "the same again");
+        for version in 1..20 {
+            held.take(value(version, None), "p", 200 + SKEW).unwrap();
+        }
+        let left = held.needles(&host());
+        assert!(left.len() <= PAST * (each + 1) && left.len() > (PAST - 1) * each, "{}", left.len());
     }
 
     #[test]
     fn a_revocation_ends_every_version_and_an_end_of_the_broker_none() {
         let held = Held::default();
-        held.take(value(1, None), "p").unwrap();
+        held.take(value(1, None), "p", 100).unwrap();
         let old = lease(&held, Overdue::Alert, 100).unwrap();
-        held.take(value(2, None), "p").unwrap();
+        held.take(value(2, None), "p", 100).unwrap();
         assert_eq!(held.orphan("gone"), ["a"]);
         assert_eq!((version(&held), old.is_over()), (Err("gone".to_owned()), false));
-        held.take(Supply::Revoked { name: "a".to_owned() }, "p").unwrap();
+        held.take(Supply::Revoked { name: "a".to_owned() }, "p", 100).unwrap();
         assert!(old.is_over() && version(&held).is_err());
-        held.take(value(3, None), "p").unwrap();
+        held.take(value(3, None), "p", 100).unwrap();
         assert_eq!((version(&held), old.is_over()), (Ok(3), true));
     }
 
     #[test]
     fn what_has_expired_or_is_overdue_where_that_is_refused_is_not_used() {
         let held = Held::default();
-        held.take(value(1, Some(100)), "p").unwrap();
+        held.take(value(1, Some(100)), "p", 100).unwrap();
         assert!(version(&held).is_err() && lease(&held, Overdue::Alert, 99).is_ok());
-        held.take(value(2, None), "p").unwrap();
+        held.take(value(2, None), "p", 100).unwrap();
         let (strict, mild) = (lease(&held, Overdue::Refuse, 1), lease(&held, Overdue::Alert, 1));
-        held.take(Supply::Age { name: "a".to_owned(), step: AgeStep::Overdue, seconds: 1 }, "p").unwrap();
+        held.take(Supply::Age { name: "a".to_owned(), step: AgeStep::Overdue, seconds: 1 }, "p", 100)
+            .unwrap();
         assert!(strict.unwrap().is_over() && !mild.unwrap().is_over());
         assert!(lease(&held, Overdue::Refuse, 1).is_err() && version(&held).is_ok());
-        held.take(value(3, None), "p").unwrap();
+        held.take(value(3, None), "p", 100).unwrap();
         assert!(lease(&held, Overdue::Refuse, 1).is_ok());
     }
 }

@@ -1,7 +1,11 @@
 //! Masks a credential's value in an answer: a server that reflects what it was sent (attack S3) tells the agent nothing.
 //!
 //! The value is replaced by as many bytes of the placeholder as it has itself, so that lengths, ranges and frames stay
-//! right. It is known in every spelling of [`spelling`].
+//! right. It is known in every spelling of [`spelling`], and in lines of base64.
+//!
+//! An answer comes in parts, and a value may come in two of them. So the end of a part is held back until more is seen, and how much
+//! of it depends on what stands there and never on the value: an agent that has a server send what it likes would otherwise find
+//! the value letter by letter, by the length of the parts that it gets.
 //! A server that helps the agent by changing the value in another way (reversed, bit by bit) defeats any mask; that is
 //! why a credential is bound to one host.
 
@@ -12,10 +16,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
+use subtle::ConstantTimeEq;
 use wardroom_kernel::locked::Locked;
 use zeroize::Zeroizing;
 
-use super::spelling;
+use super::{lines, spelling};
 
 /// One form in which a value may come back, and what stands in its place.
 #[derive(Debug)]
@@ -40,6 +45,13 @@ impl Deref for Form {
             Self::Kept(bytes) => bytes,
             Self::Passing(bytes) => bytes,
         }
+    }
+}
+
+impl PartialEq for Needle {
+    /// In constant time for values of one length.
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes.ct_eq(&other.bytes).into()
     }
 }
 
@@ -85,13 +97,7 @@ impl Needle {
 pub(crate) struct Mask {
     needles: Vec<Rc<Needle>>,
     held: Held,
-    /// How many of the first of these bytes went out all the same.
-    sent: usize,
 }
-
-/// Fewer bytes of a value than this are not held back: `sk-` is no secret, and a message that happens to end with the
-/// first letter of one is not to wait for the next.
-const WORTH: usize = 4;
 
 /// The end of a part that may be the begin of a value.
 #[derive(Default)]
@@ -132,6 +138,22 @@ impl Mask {
                 }
             }
         }
+        self.in_lines(bytes, masked)
+    }
+
+    /// The same where a value is broken into lines, which stay.
+    fn in_lines(&self, bytes: &[u8], mut masked: Option<Vec<u8>>) -> Option<Vec<u8>> {
+        let Some((joined, places)) = lines::joined(masked.as_deref().unwrap_or(bytes)) else { return masked };
+        for needle in &self.needles {
+            for start in Finder::new(&*needle.bytes).find_iter(&joined) {
+                let masked = masked.get_or_insert_with(|| bytes.to_vec());
+                for (place, mask) in places.iter().skip(start).zip(&needle.mask) {
+                    if let Some(byte) = masked.get_mut(*place) {
+                        *byte = *mask;
+                    }
+                }
+            }
+        }
         masked
     }
 
@@ -143,8 +165,7 @@ impl Mask {
         self.needles.iter().any(|needle| within(&needle.bytes))
     }
 
-    /// The next part of a body, masked, and whether anything was. What may be the begin of a value is held back: nothing,
-    /// unless the part's very end is one.
+    /// The next part of a body, masked, and whether anything was. Its end is held back where a value might go on after it.
     pub(crate) fn part(&mut self, part: Bytes) -> (Bytes, bool) {
         if self.is_empty() {
             return (part, false);
@@ -158,29 +179,30 @@ impl Mask {
         };
         let masked = self.whole(&part);
         let found = masked.is_some();
-        let part = masked.map_or(part, Bytes::from);
-        let begun = part.len() - self.begun_at_the_end(&part);
-        let until = if part.len() - begun < WORTH { part.len() } else { begun.max(self.sent) };
-        let out = part.slice(self.sent..until);
-        self.sent = until.saturating_sub(begun);
-        *self.held.0 = part.slice(begun..).to_vec();
+        let mut out = masked.map_or(part, Bytes::from);
+        let held = out.split_off(out.len() - self.unfinished(&out));
+        *self.held.0 = held.to_vec();
         (out, found)
     }
 
     /// What was held back: no value ended in it.
     pub(crate) fn rest(&mut self) -> Bytes {
-        let sent = std::mem::take(&mut self.sent);
-        Bytes::from(std::mem::take(&mut *self.held.0)).split_off(sent)
+        Bytes::from(std::mem::take(&mut *self.held.0))
     }
 
-    /// The length of the longest end of these bytes with which a value begins.
-    fn begun_at_the_end(&self, bytes: &[u8]) -> usize {
-        let begun = |needle: &Rc<Needle>| {
-            let longest = (needle.bytes.len() - 1).min(bytes.len());
-            let mut lengths = (1..=longest).rev();
-            lengths.find(|length| needle.bytes.get(..*length).is_some_and(|begin| bytes.ends_with(begin)))
-        };
-        self.needles.iter().filter_map(begun).max().unwrap_or(0)
+    /// Whether anything is held back.
+    pub(crate) fn holds(&self) -> bool {
+        !self.held.0.is_empty()
+    }
+
+    /// How many bytes at the end of these a value might go on after, whatever it is.
+    fn unfinished(&self, bytes: &[u8]) -> usize {
+        let longest = self.needles.first().map_or(0, |needle| needle.bytes.len());
+        // Rounded, so that it does not tell the value's length; twice, for it may be broken into lines.
+        let reach = (longest * 2).next_power_of_two().min(bytes.len());
+        let tokens =
+            self.needles.iter().all(|needle| needle.bytes.iter().all(|byte| lines::is_of_token(*byte)));
+        if tokens { lines::run_at_the_end(bytes).min(reach) } else { reach }
     }
 }
 
@@ -247,18 +269,73 @@ mod tests {
         }
     }
 
+    const TOKEN: &[u8] = b"sk-ant-api03-REALREALqW7zK3mXv9TtY2bN5cP8dF1gH4jL6AA";
+
+    fn mask_of(value: &[u8]) -> Mask {
+        let mut mask = Mask::default();
+        mask.add(forms(value));
+        mask
+    }
+
     #[test]
-    fn nothing_is_held_back_but_what_a_value_may_begin_with() {
-        let mut mask = mask();
-        let event = Bytes::from_static(b"data: {\"text\":\"hello\"}\n\n");
-        let (out, found) = mask.part(event.clone());
-        assert!(out == event && !found && out.as_ptr() == event.as_ptr(), "the same bytes, not a copy");
-        assert_eq!(mask.part(Bytes::from_static(b"x sk-re")).0, "x ");
-        assert_eq!(mask.part(Bytes::from_static(b"d")).0, "sk-red");
-        assert_eq!(mask.part(Bytes::from_static(b"as")).0, "as", "too little to wait for");
-        assert_eq!(mask.part(Bytes::from_static(b"k-re")).0, "");
-        assert_eq!(mask.part(Bytes::from_static(b"d")).0, "k-red");
-        assert!(mask.rest().is_empty());
+    fn s3_what_is_held_back_does_not_tell_how_a_value_begins() {
+        for length in 0..TOKEN.len() {
+            let (begin, next) = (&TOKEN[..length], TOKEN[length]);
+            let parts = [next, b'x', b'7', b'Q'].map(|guess| {
+                let mut mask = mask_of(TOKEN);
+                let (first, found) = mask.part([b"a file, and ", begin, &[guess]].concat().into());
+                let second = mask.part(Bytes::from_static(b" and more\n")).0;
+                (first.len(), second.len(), found)
+            });
+            // Whoever guesses the whole value is told, as S3 has it.
+            let parts = parts.iter().filter(|(_, _, found)| !found).collect::<Vec<_>>();
+            assert!(parts.windows(2).all(|two| two[0] == two[1]), "{length}: {parts:?}");
+        }
+    }
+
+    #[test]
+    fn what_ends_an_event_a_line_or_a_value_of_json_is_not_waited_for() {
+        let mut mask = mask_of(TOKEN);
+        for whole in ["data: {\"text\":\"hello\"}\n\n", "{\"a\":1}", "a line\n"] {
+            let whole = Bytes::from(whole);
+            let (out, found) = mask.part(whole.clone());
+            assert!(out == whole && !found && out.as_ptr() == whole.as_ptr(), "the same bytes, not a copy");
+            assert!(!mask.holds());
+        }
+        assert_eq!(mask.part(Bytes::from_static(b"two words")).0, "two ");
+        assert!(mask.holds());
+        assert_eq!(mask.part(Bytes::from_static(b" and")).0, "words ");
+        assert_eq!(mask.rest(), "and");
+        assert!(!mask.holds());
+    }
+
+    #[test]
+    fn s3_base64_in_lines_is_masked_across_every_border_and_keeps_its_lines() {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD;
+        let coded = STANDARD
+            .encode([b"authorization: Bearer ", TOKEN, b" and what follows in the same text"].concat());
+        for width in [60, 64, 76] {
+            let lines: Vec<_> =
+                coded.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
+            for end in ["\n", "\r\n", "\\n", "\\r\\n"] {
+                let body = format!("[{}]", lines.join(end));
+                for size in 1..body.len() {
+                    let out = String::from_utf8(through(&mut mask_of(TOKEN), body.as_bytes(), size)).unwrap();
+                    let left: String = out.trim_matches(['[', ']']).split(end).collect();
+                    assert_eq!((out.len(), out.matches(end).count()), (body.len(), lines.len() - 1));
+                    let known = STANDARD.decode(&left).map_or(0, |text| longest_common(&text, TOKEN));
+                    assert!(known < 8, "{width} {end:?} {size}: {out}");
+                }
+            }
+        }
+    }
+
+    /// The length of the longest part of a value that stands in a text.
+    fn longest_common(text: &[u8], value: &[u8]) -> usize {
+        let stands =
+            |length: usize| value.windows(length).any(|part| memchr::memmem::find(text, part).is_some());
+        (1..=value.len()).rev().find(|length| stands(*length)).unwrap_or(0)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod exchange;
 mod held;
+mod lines;
 pub(crate) mod mask;
 mod own;
 pub(crate) mod search;
@@ -118,7 +119,7 @@ impl Credentials {
     /// Takes what the broker says.
     pub(crate) fn take(&self, supply: Supply) {
         let placeholder = self.shared.placeholders.get(supply.name()).map_or("", String::as_str);
-        if let Some((name, act)) = self.shared.held.take(supply, placeholder) {
+        if let Some((name, act)) = self.shared.held.take(supply, placeholder, unix_now()) {
             self.shared.note(name, act);
         }
     }
@@ -147,7 +148,7 @@ impl Credentials {
                 Some(binding) => Err(Refusal::new(StatusCode::FORBIDDEN, why(), Some(binding.rule.clone()))),
                 None => {
                     let reserved = shared.reserve(asked, head, &[])?;
-                    Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), None, reserved))
+                    Ok(Exchange::new(Rc::clone(shared), asked, Vec::new(), false, reserved))
                 }
             };
         };
@@ -178,10 +179,7 @@ impl Credentials {
         let uses: Vec<_> =
             seated.into_iter().map(|binding| shared.lease(binding)).collect::<Result<_, _>>()?;
         let reserved = shared.reserve(asked, head, &uses)?;
-        // A server may keep what it was sent, and give it back to whoever asks without it.
-        let kept = bound.iter().flat_map(|binding| shared.held.needles(&binding.name));
-        let kept = (!bound.is_empty()).then(|| kept.collect());
-        Ok(Exchange::new(Rc::clone(shared), asked, uses, kept, reserved))
+        Ok(Exchange::new(Rc::clone(shared), asked, uses, !bound.is_empty(), reserved))
     }
 }
 

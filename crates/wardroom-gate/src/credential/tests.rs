@@ -318,6 +318,31 @@ fn s3_a_value_that_a_server_kept_is_masked_for_who_asks_without_it() {
     assert!(exchange.answered(&mut coded.into_parts().0).is_err(), "compressed on the way");
 }
 
+/// What becomes of these bytes in an answer.
+fn answer(exchange: &mut Exchange, bytes: &[u8]) -> Vec<u8> {
+    let out = exchange.incoming(Bytes::copy_from_slice(bytes)).unwrap();
+    [out, exchange.finish()].concat()
+}
+
+#[test]
+fn s3_every_value_there_has_been_is_masked_whatever_became_of_it() {
+    let bench = Bench::new();
+    let asks = || bench.admit("api.example.com", &mut head("/last", &[])).unwrap();
+    let (mut open, _) = bench.begun();
+    bench.credentials.orphan("the broker is gone");
+    assert_ne!(answer(&mut asks(), REAL.as_bytes()), REAL.as_bytes());
+    let next = b"sk-next-0123456789";
+    bench.supply(2, Material::Plain(Secret::new(next.to_vec())));
+    assert_ne!(answer(&mut open, next), next, "what was open before it was supplied");
+    bench.credentials.take(Supply::Revoked { name: "example".to_owned() });
+    bench.credentials.replace(&policy("[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n"));
+    for value in [REAL.as_bytes(), next] {
+        assert_ne!(answer(&mut asks(), value), value);
+    }
+    let elsewhere = bench.admit("other.example.com", &mut head("/", &[]));
+    assert_eq!(answer(&mut elsewhere.unwrap(), next), next, "which has never been sent it");
+}
+
 #[test]
 fn s5_a_revocation_ends_what_is_open_and_refuses_what_comes() {
     let bench = Bench::new();

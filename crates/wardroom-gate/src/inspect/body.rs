@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -11,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio::time::{Sleep, sleep};
 
 use super::flight::{Flight, Side};
 use super::upstream;
@@ -137,7 +139,13 @@ pub(crate) struct Carried {
     sized: bool,
     stage: Stage,
     trailers: Option<HeaderMap>,
+    /// When what is held back goes on, though nothing came after it.
+    quiet: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a server may be silent in the middle of what might be a credential's value. Longer than a packet that was lost takes
+/// to come again, on any way that a person would use.
+const SILENCE: Duration = Duration::from_secs(1);
 
 impl Answer {
     pub(super) fn own(words: Bytes) -> Self {
@@ -145,7 +153,7 @@ impl Answer {
     }
 
     pub(super) fn carried(inner: Incoming, flight: Rc<Flight>, sized: bool) -> Self {
-        Self::Carried(Carried { inner, flight, sized, stage: Stage::Untouched, trailers: None })
+        Self::Carried(Carried { inner, flight, sized, stage: Stage::Untouched, trailers: None, quiet: None })
     }
 }
 
@@ -195,7 +203,11 @@ impl Carried {
             if self.stage == Stage::Finished {
                 return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
             }
-            let part = match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                return self.after_silence(cx).map(|held| Some(Ok(Frame::data(held))));
+            };
+            self.quiet = None;
+            let part = match frame {
                 None => self.finish(Bytes::new()),
                 Some(Err(error)) => {
                     self.flight.fail(upstream::broken(&error));
@@ -222,6 +234,17 @@ impl Carried {
                 return Poll::Ready(Some(Ok(Frame::data(part))));
             }
         }
+    }
+
+    /// What was held back, once the server has been silent for long: it may wait for an answer to just that.
+    fn after_silence(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        if !self.flight.holds() {
+            return Poll::Pending;
+        }
+        let silence = self.quiet.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
+        ready!(silence.as_mut().poll(cx));
+        self.quiet = None;
+        Poll::Ready(self.flight.finish())
     }
 
     /// The last part, with what was held back of those before.

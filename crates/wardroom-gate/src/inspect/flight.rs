@@ -287,6 +287,11 @@ impl Flight {
         }
     }
 
+    /// Whether something of the answer's body is held back.
+    pub(super) fn holds(&self) -> bool {
+        self.exchange.borrow().as_ref().is_some_and(Exchange::holds)
+    }
+
     /// What was held back of the answer's body.
     pub(super) fn finish(&self) -> Bytes {
         self.exchange.borrow_mut().as_mut().map(Exchange::finish).unwrap_or_default()
