@@ -351,7 +351,18 @@ pub(super) fn broken(error: &hyper::Error) -> Reason {
         {
             return Reason::Unreachable(lost.to_string());
         }
-        words = format!("{words}: {cause}");
+        words = format!("{words}: {}", in_our_words(cause));
     }
     Reason::UpstreamProtocol(words)
+}
+
+/// An error without what the server said of it: the data of a GOAWAY may be whatever it was sent, a credential's value too.
+fn in_our_words(cause: &(dyn Error + 'static)) -> String {
+    let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let h2 = within.map_or_else(|| cause.downcast_ref(), |inner| inner.downcast_ref::<h2::Error>());
+    match h2.and_then(|error: &h2::Error| Some((error, error.reason()?))) {
+        Some((error, code)) if error.is_go_away() => format!("connection ended: {code}"),
+        Some((_, code)) => format!("stream ended: {code}"),
+        None => cause.to_string(),
+    }
 }
