@@ -3,7 +3,8 @@
 //!
 //! As KVM does with `halt_poll_ns`: where the last thing to do came within [`PATIENCE`], the next is waited for awake, for as long at
 //! most. Where it took longer (a server that is far away, an agent that thinks), or where bytes go the same way again (a transfer,
-//! to which a moment means nothing), the gate sleeps at once. The processor is offered to others all the while.
+//! to which a moment means nothing), the gate sleeps at once. The processor is offered to others all the while, and what an agent can
+//! have wasted of it is bounded.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,6 +20,10 @@ use tokio::time::Instant;
 
 /// How long the gate waits awake.
 const PATIENCE: Duration = Duration::from_micros(200);
+/// How much of that it has, to begin with and at most.
+const SPELL: Duration = Duration::from_millis(500);
+/// It gets one moment of so many back.
+const SHARE: u64 = 10;
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(crate) struct Vigil {
     worked: AtomicU64,
     /// Until when the next is waited for awake.
     until: AtomicU64,
+    /// Nanoseconds that may be waited awake.
+    left: AtomicU64,
     /// The ways that bytes went since the work began, one bit each.
     ways: AtomicU8,
     /// The same of the last work that moved any.
@@ -51,6 +58,7 @@ impl Vigil {
             origin: Instant::now(),
             worked: AtomicU64::new(0),
             until: AtomicU64::new(0),
+            left: AtomicU64::new(nanoseconds(SPELL)),
             ways: AtomicU8::new(0),
             before: AtomicU8::new(0),
             nothing: OnceLock::new(),
@@ -100,10 +108,15 @@ impl Vigil {
 
     /// There was something to do from one time to another.
     fn turn(&self, begun: u64, done: u64) {
-        let waited = begun.saturating_sub(self.worked.swap(done, Relaxed));
+        let before = self.worked.swap(done, Relaxed);
+        let waited = begun.saturating_sub(before);
+        let awake = self.until.load(Relaxed).min(begun).saturating_sub(before);
+        let left = self.left.load(Relaxed).saturating_add(waited / SHARE).min(nanoseconds(SPELL));
+        let left = left.saturating_sub(awake);
+        self.left.store(left, Relaxed);
         let ways = self.ways.swap(0, Relaxed);
         let again = ways != 0 && self.before.swap(ways, Relaxed) == ways;
-        let pays = waited < nanoseconds(PATIENCE) && !again;
+        let pays = waited < nanoseconds(PATIENCE) && !again && left > nanoseconds(PATIENCE);
         self.until.store(if pays { done.saturating_add(nanoseconds(PATIENCE)) } else { 0 }, Relaxed);
     }
 
@@ -160,6 +173,24 @@ mod tests {
         assert!(!awake_after(&[Way::Back]));
         assert!(awake_after(&[Way::Out]));
         assert!(awake_after(&[Way::Out, Way::Back]));
+    }
+
+    #[test]
+    fn what_can_be_had_awake_is_a_spell_and_then_a_tenth() {
+        let vigil = Vigil::new();
+        let (mut now, mut awake) = (0, 0);
+        let mut wait = || {
+            now += 150 * MICROSECOND;
+            if vigil.waits_awake(now) {
+                awake += 150 * MICROSECOND;
+            }
+            vigil.turn(now, now);
+            awake
+        };
+        let spell = (0..6_000).map(|_| wait()).last().unwrap();
+        let later = (0..60_000).map(|_| wait()).last().unwrap() - spell;
+        assert!((500_000..600_000).contains(&(spell / MICROSECOND)), "{spell}");
+        assert!((700_000..1_000_000).contains(&(later / MICROSECOND)), "of 9 seconds: {later}");
     }
 
     #[test]
