@@ -94,9 +94,18 @@ fn open_descriptors() -> io::Result<Vec<String>> {
     Ok(open)
 }
 
-/// Busy now means writable later, when it has ended: as good as done.
-fn own_image(_: &Scene) -> Outcome {
-    match OpenOptions::new().write(true).open("/proc/self/exe") {
+/// Busy now means writable later, when it has ended: as good as done. Outside, it is a copy of the caller's: the program itself may
+/// belong to root.
+fn own_image(scene: &Scene) -> Outcome {
+    let mut image = PathBuf::from("/proc/self/exe");
+    if scene.place == Place::Outside {
+        let copy = scene.fixtures.directory.join(format!("{}-image", scene.id));
+        if let Err(error) = fs::copy(&image, &copy) {
+            return Outcome::Impossible(format!("no copy of the program: {error}"));
+        }
+        image = copy;
+    }
+    match OpenOptions::new().write(true).open(image) {
         Ok(_) => Outcome::Succeeded("it is open for writing".to_owned()),
         Err(error) if Errno::from_io_error(&error) == Some(Errno::TXTBSY) => {
             Outcome::Succeeded("only its being in use protects it".to_owned())
