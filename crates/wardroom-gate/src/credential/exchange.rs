@@ -179,6 +179,12 @@ impl Exchange {
         Ok(part)
     }
 
+    /// A part of a WebSocket on its way out: counted and not searched, since an agent's frames are scrambled (RFC 6455, 5.3).
+    pub(crate) fn scrambled(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
+        self.metered(|reservation| reservation.observe_request(&part))?;
+        Ok(part)
+    }
+
     /// Trailers of the request on their way out.
     pub(crate) fn outgoing_trailers(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
         let Some(search) = &self.shared.search else { return Ok(()) };

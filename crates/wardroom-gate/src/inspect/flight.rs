@@ -239,8 +239,21 @@ impl Flight {
 
     /// A part of the request's body. Err when it must not leave; it is cut then.
     pub(super) fn outgoing(&self, part: Bytes) -> Result<Bytes, super::body::Cut> {
+        self.leaving(part, Exchange::outgoing)
+    }
+
+    /// A part of a WebSocket to the server. Err when it must not leave; it is cut then.
+    pub(super) fn scrambled(&self, part: Bytes) -> Result<Bytes, super::body::Cut> {
+        self.leaving(part, Exchange::scrambled)
+    }
+
+    fn leaving(
+        &self,
+        part: Bytes,
+        check: impl FnOnce(&mut Exchange, Bytes) -> Result<Bytes, Refusal>,
+    ) -> Result<Bytes, super::body::Cut> {
         let checked = match self.exchange.borrow_mut().as_mut() {
-            Some(exchange) => exchange.outgoing(part),
+            Some(exchange) => check(exchange, part),
             None => Ok(part),
         };
         let part = checked.map_err(|refusal| {

@@ -1,7 +1,7 @@
 //! WebSockets: a pipe between agent and server, once the server has said 101 and not before.
 //!
 //! The bytes to the server are counted and not looked at, since an agent's frames are scrambled (RFC 6455, 5.3); in those to
-//! the agent a credential is masked, in as many bytes as it has. Each has a connection to the server of its own.
+//! the agent a credential is masked, in as many bytes as it has. A credential's limit of bytes holds both ways. Each has a connection to the server of its own.
 
 use std::rc::Rc;
 
@@ -86,10 +86,7 @@ impl Upgraded {
         let Ok((server, first)) = server.await else { return };
         let (mut from_agent, mut to_agent) = split(agent);
         let (mut from_server, mut to_server) = split(server);
-        let out = pump(&mut from_agent, &mut to_server, early, |part| {
-            flight.count_out(part.len());
-            Ok(part)
-        });
+        let out = pump(&mut from_agent, &mut to_server, early, |part| flight.scrambled(part));
         let back = pump(&mut from_server, &mut to_agent, first, |part| flight.incoming(part));
         tokio::select! {
             biased;

@@ -25,11 +25,16 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use socket2::{Domain, Socket, Type};
-use wardroom_gate::control::{Answer, receive};
-use wardroom_gate::{GateSetup, Inspection, Resolvers, serve};
+use wardroom_gate::control::{Answer, receive, send_supplier};
+use wardroom_gate::placeholder::{Shape, Tag, make};
+use wardroom_gate::{Counters, GateSetup, Inspection, Resolvers, serve};
 use wardroom_kernel::cellnet::{self, CellSockets, GateSockets};
+use wardroom_model::credential::CredentialAct;
 use wardroom_model::event::{Actor, Connection, ConnectionPhase};
-use wardroom_model::{AgentName, Attribution, Event, HostPattern, Outcome, Reason, Verdict};
+use wardroom_model::supply::{Material, Supply};
+use wardroom_model::{
+    AgentName, Attribution, Event, HostName, HostPattern, Outcome, Reason, Secret, Verdict,
+};
 use wardroom_scribe::Handoff;
 
 const CELL: &str = "WARDROOM_TEST_CELL";
@@ -49,6 +54,8 @@ pub struct Bench {
     kept: Vec<Event>,
     /// The certificate (PEM) of the agent's authority, where the bench was made with one.
     pub authority: String,
+    /// What values are supplied over, where the bench was made with a credential.
+    supplier: Option<OwnedFd>,
 }
 
 /// What a bench is made with.
@@ -61,6 +68,16 @@ pub struct Setup<'a> {
     pub own_process: bool,
     /// The hosts that the gate may vouch for.
     pub inspected: &'a [&'a str],
+    /// The host to which the policy binds the credential `example`: it has the value [`REAL`], and what it uses is counted.
+    pub credential: Option<&'a str>,
+}
+
+/// The value of the credential `example`.
+pub const REAL: &str = "sk-ant-api03-REAL0123456789abcdef";
+
+/// What the agent holds in its stead.
+pub fn placeholder() -> String {
+    make(Shape::Text { prefix: "", body: 40, suffix: "" }, &Tag::new(&[1; 32]), &[2; 32])
 }
 
 impl Bench {
@@ -97,7 +114,11 @@ impl Bench {
         let handoff = Arc::new(Handoff::in_memory());
         let (mut gate, mut process) = (None, None);
         let policy_text = policy(setup.policy);
-        let (inspection, authority) = inspection(setup.inspected);
+        let (mut inspection, authority) = inspection(setup.inspected);
+        if setup.credential.is_some() {
+            inspection.tag = Tag::new(&[1; 32]).as_str().to_owned();
+            inspection.placeholders = vec![("example".to_owned(), placeholder())];
+        }
         if setup.own_process {
             let theirs = [gates_control, gates_attribution].into_iter().chain(sockets.into_fds());
             process = Some(spawn_gate(directory.path(), &policy_text, &theirs.collect::<Vec<_>>()));
@@ -112,13 +133,53 @@ impl Bench {
                 resolvers: setup.resolvers.clone(),
                 generation: 0,
                 inspection,
-                counters: None,
+                counters: setup.credential.map(|_host| counters()),
             };
             gate = Some(std::thread::spawn(move || serve(gate_setup).unwrap()));
         }
         assert_eq!(receive(&control).unwrap(), Some(Answer::Ready));
         let kept = Vec::new();
-        Some(Self { cell, channel, handoff, control, attribution, firewall, gate, process, kept, authority })
+        let supplier = None;
+        let bench = Self {
+            cell,
+            channel,
+            handoff,
+            control,
+            attribution,
+            firewall,
+            gate,
+            process,
+            kept,
+            authority,
+            supplier,
+        };
+        Some(match setup.credential {
+            Some(host) => bench.supplied(host),
+            None => bench,
+        })
+    }
+
+    /// Supplies the credential's value, as a broker would.
+    fn supplied(mut self, host: &str) -> Self {
+        let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (supplier, gates) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+        send_supplier(&self.control, gates.as_fd()).unwrap();
+        let value = Supply::Value {
+            name: "example".to_owned(),
+            version: 1,
+            material: Material::Plain(Secret::new(REAL.as_bytes().to_vec())),
+            set_at: 0,
+            expires: None,
+            source: "a test".to_owned(),
+            host: HostName::parse(host).unwrap(),
+        };
+        rustix::net::send(&supplier, &value.to_packet().unwrap(), SendFlags::empty()).unwrap();
+        self.supplier = Some(supplier);
+        self.seen("the value", |event| match event {
+            Event::Credential(note) => matches!(note.act, CredentialAct::InUse { .. }),
+            _ => false,
+        });
+        self
     }
 
     /// A socket that was made inside: `connect` on it is a connect of the agent's.
@@ -261,6 +322,13 @@ fn inspection(hosts: &[&str]) -> (Inspection, String) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let issued = wardroom_gate::certify(&key, &agent, "bench", &names, now).unwrap();
     (Inspection { authority: Some(issued.parts), ..Inspection::default() }, issued.pem)
+}
+
+/// Counters of which nothing is used.
+fn counters() -> OwnedFd {
+    let file = tempfile::tempfile().unwrap();
+    Counters::format(&file).unwrap();
+    file.into()
 }
 
 /// A whole policy around network rules.
