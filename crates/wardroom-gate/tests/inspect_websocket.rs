@@ -20,7 +20,7 @@ mod web;
 use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 
-use support::{Bench, Setup, placeholder};
+use support::{Bench, REAL, Setup, placeholder};
 use wardroom_model::{Outcome, Reason};
 use web::{ClientTls, HOST, ServerTls, Web, ended, exchange, open};
 
@@ -109,4 +109,23 @@ fn s4_a_websocket_is_cut_where_its_credential_has_no_room_for_more_bytes_to_the_
     assert!(heard.len() <= LIMIT, "{}", heard.len());
     let end = ended(&mut bench, "/v1/ws");
     assert!(matches!(end.verdict.reason, Reason::LimitReached(_)), "{end:?}");
+}
+
+#[test]
+fn what_a_mask_held_back_of_a_websocket_reaches_the_agent_when_the_server_leaves() {
+    let end = &REAL[..16];
+    for properly in [true, false] {
+        let web = agreeing(move |tls| {
+            drop(tls.write_all(format!("data {end}").as_bytes()).and_then(|()| tls.flush()));
+            if properly {
+                tls.conn.send_close_notify();
+                drop(tls.flush());
+            }
+        });
+        let Some(bench) = bench(&web, "held", "") else { return };
+        let mut tls = websocket(&bench);
+        let mut heard = vec![0; 5 + end.len()];
+        tls.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, format!("data {end}").as_bytes(), "properly: {properly}");
+    }
 }

@@ -86,8 +86,9 @@ impl Upgraded {
         let Ok((server, first)) = server.await else { return };
         let (mut from_agent, mut to_agent) = split(agent);
         let (mut from_server, mut to_server) = split(server);
-        let out = pump(&mut from_agent, &mut to_server, early, |part| flight.scrambled(part));
-        let back = pump(&mut from_server, &mut to_agent, first, |part| flight.incoming(part));
+        let out = pump(&mut from_agent, &mut to_server, early, |part| flight.scrambled(part), Bytes::new);
+        let back =
+            pump(&mut from_server, &mut to_agent, first, |part| flight.incoming(part), || flight.finish());
         tokio::select! {
             biased;
             () = flight.ended_early() => {}
@@ -99,24 +100,31 @@ impl Upgraded {
     }
 }
 
+/// Passes parts on until there are no more, and then `rest`, what was held back of them: also where the connection breaks off,
+/// for a message of a WebSocket says itself where it ends.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     first: Bytes,
     pass: impl Fn(Bytes) -> Result<Bytes, Cut>,
+    rest: impl FnOnce() -> Bytes,
 ) -> std::io::Result<()> {
     let mut part = first;
     let mut piece = vec![0; PIECE];
-    loop {
+    let ended = loop {
         if !part.is_empty() {
             let passed = pass(part).map_err(std::io::Error::other)?;
             to.write_all(&passed).await?;
             to.flush().await?;
         }
-        let length = from.read(&mut piece).await?;
-        if length == 0 {
-            return to.shutdown().await;
+        match from.read(&mut piece).await {
+            Ok(0) => break Ok(()),
+            Ok(length) => part = Bytes::copy_from_slice(piece.get(..length).unwrap_or_default()),
+            Err(error) => break Err(error),
         }
-        part = Bytes::copy_from_slice(piece.get(..length).unwrap_or_default());
-    }
+    };
+    to.write_all(&rest()).await?;
+    to.flush().await?;
+    ended?;
+    to.shutdown().await
 }
