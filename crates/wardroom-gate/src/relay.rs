@@ -1,7 +1,7 @@
 //! Moving bytes between an agent and a server, both ways, without looking at them.
 //!
 //! A little is copied, which takes fewer system calls; what is more goes through a pipe and is not, and what follows it neither. A connection holds a pipe only
-//! while bytes are on their way. Each direction ends by itself (half-close is passed on).
+//! while bytes are on their way, and copies where all pipes are in use: it waits for its own peers alone. Each direction ends by itself (half-close is passed on).
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,7 +21,7 @@ use crate::vigil::{Vigil, Way};
 /// Capacity of a pipe. Measured on loopback: from 64 KiB to 1 MiB the difference drowns in noise; this is four
 /// wake-ups a MiB, and bounds what waits for a peer that does not read.
 const PIPE: usize = 256 * 1024;
-/// Pipes at once. A peer that does not read keeps one; the others of the same agent then wait for it.
+/// Pipes at once. A peer that does not read keeps one; without one the others of the same agent are slower, and no more than that.
 const PIPES: usize = 256;
 /// What is copied at once. A flight of a handshake and most messages fit, and less than this is all that had come, so nobody
 /// asks for more: two system calls, where a pipe takes three.
@@ -78,14 +78,12 @@ impl Pipes {
         Rc::new(Self { places: Semaphore::new(PIPES), spare: RefCell::default(), little })
     }
 
-    /// Leave to hold bytes that are on their way.
-    async fn place(&self) -> io::Result<SemaphorePermit<'_>> {
-        self.places.acquire().await.map_err(io::Error::other)
-    }
-
-    fn take(&self) -> io::Result<Pipe> {
+    /// A pipe, and the leave to hold bytes in it; none where as many as there may be are in use.
+    fn take(&self) -> io::Result<Option<(Pipe, SemaphorePermit<'_>)>> {
+        let Ok(place) = self.places.try_acquire() else { return Ok(None) };
         let spare = self.spare.borrow_mut().pop();
-        spare.map_or_else(|| Pipe::new(PIPE), Ok)
+        let pipe = spare.map_or_else(|| Pipe::new(PIPE), Ok)?;
+        Ok(Some((pipe, place)))
     }
 
     /// Keeps an empty pipe for the next; one with bytes in it is closed, and they with it.
@@ -131,19 +129,12 @@ async fn one_way(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Moved)
     let mut large = false;
     loop {
         from.readable().await?;
-        let place = pipes.place().await?;
         let before = count.get();
         let begun = if large { Flow::Unfinished } else { little(from, to, pipes, count).await? };
         let flow = match begun {
-            Flow::Unfinished => {
-                let mut pipe = pipes.take()?;
-                let result = burst(from, to, &mut pipe, count).await;
-                pipes.give_back(pipe);
-                result?
-            }
+            Flow::Unfinished => more(from, to, pipes, count).await?,
             flow @ (Flow::Paused | Flow::Finished) => flow,
         };
-        drop(place);
         large = usize::try_from(count.get() - before).map_or(true, |moved| moved > LITTLE);
         if flow == Flow::Finished {
             return match SockRef::from(to).shutdown(Shutdown::Write) {
@@ -163,6 +154,17 @@ enum Flow {
     Unfinished,
     /// Nothing more, ever.
     Finished,
+}
+
+/// Moves what is more than a little: through a pipe, or a part of it by copying.
+async fn more(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Moved) -> io::Result<Flow> {
+    let Some((mut pipe, _place)) = pipes.take()? else {
+        tokio::task::consume_budget().await;
+        return little(from, to, pipes, count).await;
+    };
+    let flow = burst(from, to, &mut pipe, count).await;
+    pipes.give_back(pipe);
+    flow
 }
 
 /// Copies what there is, if it is little, or the begin of it.
@@ -237,4 +239,45 @@ pub(crate) fn eager(socket: &impl AsFd) -> io::Result<()> {
 /// Counts bytes.
 pub(crate) fn add(count: &Cell<u64>, bytes: usize) {
     count.set(count.get().saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Both ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(here), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn where_every_pipe_is_in_use_a_little_and_a_lot_move_all_the_same() {
+        let pipes = Pipes::new();
+        let in_use: Vec<_> = std::iter::from_fn(|| pipes.places.try_acquire().ok()).collect();
+        assert_eq!(in_use.len(), PIPES);
+        let traffic = Traffic::new(&Vigil::new());
+        let ((mut agent, near), (far, mut server)) = tokio::join!(pair(), pair());
+        let relayed = relay(&near, &far, b"", &pipes, &traffic);
+        let talk = async {
+            agent.write_all(b"x").await.unwrap();
+            server.read_exact(&mut [0]).await.unwrap();
+            let (mut heard, a_lot) = (Vec::new(), vec![b'x'; 64 * LITTLE]);
+            let say = async {
+                agent.write_all(&a_lot).await.unwrap();
+                agent.shutdown().await.unwrap();
+            };
+            tokio::join!(say, async { server.read_to_end(&mut heard).await.unwrap() });
+            drop(server);
+            heard.len()
+        };
+        let both = async { tokio::join!(relayed, talk) };
+        let (ended, heard) = tokio::time::timeout(std::time::Duration::from_secs(5), both).await.unwrap();
+        ended.unwrap();
+        assert_eq!((heard, traffic.sent.get()), (64 * LITTLE, 64 * 16 * 1024 + 1));
+    }
 }
