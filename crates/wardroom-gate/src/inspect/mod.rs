@@ -13,6 +13,7 @@ mod frames;
 pub(crate) mod fuzzing;
 mod headers;
 mod limits;
+mod messages;
 mod pace;
 mod refusal;
 mod request;

@@ -19,6 +19,7 @@ use wardroom_scribe::Receipt;
 use super::body::{Answer, Cut, Out};
 use super::flight::Flight;
 use super::limits::{HEAD, PIECE};
+use super::messages::Messages;
 use super::refusal;
 use super::roots::Speech;
 use super::session::Session;
@@ -87,8 +88,15 @@ impl Upgraded {
         let (mut from_agent, mut to_agent) = split(agent);
         let (mut from_server, mut to_server) = split(server);
         let out = pump(&mut from_agent, &mut to_server, early, |part| flight.scrambled(part), Bytes::new);
-        let back =
-            pump(&mut from_server, &mut to_agent, first, |part| flight.incoming(part), || flight.finish());
+        let mut messages = Messages::default();
+        let masked = |part: Bytes| {
+            let whole = messages.end_with(&part);
+            let passed = flight.incoming(part)?;
+            // Nothing that comes later belongs to a message that is whole.
+            let held = if whole { flight.finish() } else { Bytes::new() };
+            Ok(if held.is_empty() { passed } else { [passed, held].concat().into() })
+        };
+        let back = pump(&mut from_server, &mut to_agent, first, masked, || flight.finish());
         tokio::select! {
             biased;
             () = flight.ended_early() => {}
@@ -106,7 +114,7 @@ async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     first: Bytes,
-    pass: impl Fn(Bytes) -> Result<Bytes, Cut>,
+    mut pass: impl FnMut(Bytes) -> Result<Bytes, Cut>,
     rest: impl FnOnce() -> Bytes,
 ) -> std::io::Result<()> {
     let mut part = first;
