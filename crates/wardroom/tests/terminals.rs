@@ -69,3 +69,20 @@ fn an_agent_that_keeps_a_terminal_busy_which_nobody_reads_ends_with_its_command(
     assert_eq!(fs::read(stage.workspace().join("alive")).unwrap(), last, "something of the agent's lives");
     assert_eq!(stage.call(&["ledger", "verify", "scout"]).code, 0);
 }
+
+#[test]
+fn what_is_typed_while_an_agent_starts_is_not_lost() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    for wait in (0..60).step_by(3) {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", WARDROOM, "--base"]).arg(stage.base());
+        command.args(["run", "scout", "--", "sleep", "60"]);
+        let mut agent = Terminal::start(command);
+        let name = format!("/proc/{}/comm", agent.child.id());
+        until("its begin", || fs::read_to_string(&name).unwrap() == "wardroom\n");
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        agent.keyboard.write_all(b"\x03").unwrap();
+        until("the end of the run", || agent.child.try_wait().unwrap().is_some());
+    }
+}

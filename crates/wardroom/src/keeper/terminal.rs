@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::{Winsize, tcgetwinsize};
+use rustix::termios::{Winsize, tcgetpgrp, tcgetwinsize};
 use signal_hook::consts::SIGWINCH;
 use wardroom_kernel::terminal::{Raw, copy_size};
 use wardroom_model::exit::Exit;
@@ -27,6 +27,9 @@ pub(crate) struct Relay {
 /// How long the last of the agent's output may take to be shown. A terminal that nobody reads, or that is stopped, would have
 /// everybody wait for it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long a terminal without anybody on it is left alone.
+const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 impl Relay {
     /// Shows the agent's terminal, by its outer end.
@@ -85,16 +88,19 @@ fn copy(
 ) -> io::Result<()> {
     let mut keyboard = stdin().is_terminal().then(stdin);
     let screen = screen()?;
+    let mut listening = false;
     loop {
+        // Until somebody is there to be interrupted, what is typed waits where it is.
+        listening = listening || tcgetpgrp(outside).is_ok();
         let mut sources = vec![
             PollFd::new(outside, PollFlags::IN),
             PollFd::from_borrowed_fd(stopped, PollFlags::IN),
             PollFd::new(resized, PollFlags::IN),
         ];
-        sources.extend(
-            keyboard.as_ref().map(|keyboard| PollFd::from_borrowed_fd(keyboard.as_fd(), PollFlags::IN)),
-        );
-        match poll(&mut sources, None) {
+        let heard = keyboard.as_ref().filter(|_| listening);
+        sources.extend(heard.map(|keyboard| PollFd::from_borrowed_fd(keyboard.as_fd(), PollFlags::IN)));
+        let until = (keyboard.is_some() && !listening).then_some(LOOK_AGAIN);
+        match poll(&mut sources, until.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
