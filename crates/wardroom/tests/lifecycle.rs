@@ -455,3 +455,19 @@ fn a_keeper_that_is_stopped_is_named_and_not_waited_for() {
     assert_eq!(stage.call(&["stop", "scout"]).code, 0);
     drop(agent.wait_with_output().unwrap());
 }
+
+#[test]
+fn a_keeper_that_was_killed_is_on_record_at_the_next_start_and_no_other_is() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let ends = || log(&stage, &["--kind", "supervision"]).matches("was killed or crashed").count();
+    assert_eq!(stage.call(&["run", "scout", "--", "true"]).code, 0);
+    let mut agent = stage.start("scout", "echo up > /workspace/up; exec sleep 60");
+    until("the start", || stage.workspace().join("up").exists());
+    assert_eq!(ends(), 0);
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    until("the lock is free", || stage.call(&["run", "scout", "--", "true"]).code == 0);
+    assert_eq!(stage.call(&["run", "scout", "--", "true"]).code, 0);
+    assert_eq!(ends(), 1);
+}

@@ -12,7 +12,7 @@ use wardroom_gate::Inspection;
 use wardroom_kernel::message;
 use wardroom_model::Event;
 use wardroom_model::bytes::Captured;
-use wardroom_model::event::{Mechanism, Operator, PolicyChange, Session, SessionStart};
+use wardroom_model::event::{Mechanism, Operator, PolicyChange, Session, SessionStart, Supervision};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::{CellPlan, Mount};
 use wardroom_scribe::{Handoff, Producer};
@@ -89,7 +89,7 @@ pub(super) fn start(
         cell.take_sockets().ok_or_else(|| Failure::new(Exit::Internal, "the cell has no network sockets"))?;
     let gate = Gate::prepare(parts, &request.source, sockets)?;
     let mechanisms = cell.mechanisms().iter().cloned().chain(mechanism).collect();
-    record_start(&handoff, plan, mechanisms, request)?;
+    record_start(&handoff, agent, (plan, mechanisms), request)?;
     let guard = start_guard(&mut cell, &handoff, to_gate, plan)?;
     let passphrase = std::mem::replace(&mut request.passphrase, Passphrase::Never);
     let broker =
@@ -141,8 +141,8 @@ fn read_only(plan: &CellPlan) -> Vec<std::path::PathBuf> {
 /// What must be on record before the agent's first instruction: who started it, by which policy, behind which walls.
 fn record_start(
     handoff: &Handoff,
-    plan: &CellPlan,
-    mechanisms: Vec<Mechanism>,
+    agent: &AgentPlaces,
+    (plan, mechanisms): (&CellPlan, Vec<Mechanism>),
     request: &RunRequest,
 ) -> Result<(), Failure> {
     let uid = rustix::process::getuid().as_raw();
@@ -153,7 +153,12 @@ fn record_start(
         Event::Policy(in_force(&request.source)),
         Event::Session(Session::Started(start)),
     ];
-    for event in &events {
+    // A keeper removes its socket when it ends, and the agent's lock says that there is no other.
+    let left = agent.control.exists().then(|| {
+        let what = "the one before was killed or crashed: its session has no end".to_owned();
+        Event::Supervision(Supervision { process: "keeper".to_owned(), what })
+    });
+    for event in left.iter().chain(&events) {
         let _receipt = handoff.record(event).or_exit(Exit::Ledger)?;
     }
     Ok(())
