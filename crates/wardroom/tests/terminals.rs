@@ -86,3 +86,20 @@ fn what_is_typed_while_an_agent_starts_is_not_lost() {
         until("the end of the run", || agent.child.try_wait().unwrap().is_some());
     }
 }
+
+#[test]
+fn an_agent_in_the_background_of_a_terminal_is_told_what_it_needs() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let base = stage.base();
+    let line = format!(
+        "set -m; {WARDROOM} --base {0} run scout -- true & wait $!; echo ended $?; \
+         {WARDROOM} --base {0} run scout -- true < /dev/null & wait $!; echo ended $?",
+        base.display()
+    );
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "bash", "-c", &line]);
+    let (_, screen) = Terminal::start(command).end();
+    assert!(screen.contains("run it in the foreground") && screen.contains("ended 200"), "{screen}");
+    assert!(screen.contains("ended 0"), "{screen}");
+}

@@ -6,6 +6,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use sha2::{Digest, Sha256};
 use wardroom_kernel::process::inherited;
 use wardroom_ledger::words::in_one_line;
@@ -38,6 +40,7 @@ fn load(places: &Places, name: &AgentName) -> Result<policy::Source, Failure> {
 }
 
 fn with(places: &Places, source: policy::Source, command: &[OsString], descriptor: Option<i32>) -> Done {
+    in_the_foreground()?;
     let request = RunRequest {
         passphrase: passphrase(descriptor)?,
         command: words(command),
@@ -47,6 +50,19 @@ fn with(places: &Places, source: policy::Source, command: &[OsString], descripto
         source,
     };
     keeper::run(places, request)
+}
+
+/// A job in the background of a terminal is stopped by the kernel as soon as it touches that terminal, and says nothing any more.
+fn in_the_foreground() -> Result<(), Failure> {
+    match tcgetpgrp(stdin()) {
+        Ok(foreground) if foreground != getpgrp() => {
+            let why = "this terminal belongs to another job: run it in the foreground, or give it streams of its own \
+                       (`< /dev/null > agent.log 2>&1 &`)";
+            Err(Failure::new(Exit::Usage, why))
+        }
+        // There is no terminal, or none with jobs.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Who is asked, where the credential store needs it.
