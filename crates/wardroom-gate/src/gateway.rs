@@ -23,7 +23,8 @@ use wardroom_scribe::Receipt;
 use crate::attempt::{Attempt, permitted};
 use crate::dial::dial;
 use crate::gate::Gate;
-use crate::hello;
+use crate::greeting::{self, Broken};
+use crate::hello::{self, Flight};
 use crate::inspect::{self, Session};
 use crate::limits::{HELLO_TIME, Place};
 use crate::relay::{Traffic, eager, relay};
@@ -105,13 +106,13 @@ async fn admit_and_carry(
 ) -> Result<(), Verdict> {
     let permit = permitted(attempt.decide(&gate.policy()))?;
     let flight = match permit.tls() {
-        TlsExpectation::Raw => Vec::new(),
-        TlsExpectation::Name => first_flight(gate, agent, &permit).await?,
+        TlsExpectation::Raw => None,
+        TlsExpectation::Name => Some(first_flight(gate, agent, &permit).await?),
         TlsExpectation::Inspect => match first_flight(gate, agent, &permit).await {
             Err(verdict) if verdict.reason == Reason::NotTls => {
                 return explained(gate, agent, attempt, verdict);
             }
-            flight => flight?,
+            flight => Some(flight?),
         },
     };
     let mut changes = gate.in_force.subscribe();
@@ -128,8 +129,11 @@ async fn admit_and_carry(
     let traffic = Rc::new(Traffic::new(&gate.vigil));
     let passage = Passage { gate, agent, attempt, traffic: &traffic };
     let carried = match permit.host().filter(|_| permit.tls() == TlsExpectation::Inspect) {
-        None => passage.as_it_comes(&flight, (permit, receipt, policy), &mut changes).await,
-        Some(host) => passage.looked_into(host, flight, &permit, &mut changes).await,
+        None => passage.as_it_comes(flight.as_ref(), (permit, receipt, policy), &mut changes).await,
+        Some(host) => {
+            let flight = flight.map(|flight| flight.bytes).unwrap_or_default();
+            passage.looked_into(host, flight, &permit, &mut changes).await
+        }
     };
     if carried.outcome != Outcome::Allowed {
         reset(agent);
@@ -156,7 +160,7 @@ struct Passage<'a> {
 impl Passage<'_> {
     async fn as_it_comes(
         &self,
-        flight: &[u8],
+        flight: Option<&Flight>,
         (permit, receipt, policy): (Permit, Receipt, NetworkPolicy),
         changes: &mut watch::Receiver<NetworkPolicy>,
     ) -> Verdict {
@@ -217,7 +221,7 @@ async fn watched(
 }
 
 /// Reads the ClientHello within its time, and only while few others wait.
-async fn first_flight(gate: &Gate, agent: &TcpStream, permit: &Permit) -> Result<Vec<u8>, Verdict> {
+async fn first_flight(gate: &Gate, agent: &TcpStream, permit: &Permit) -> Result<Flight, Verdict> {
     let refused = |reason| Verdict { outcome: Outcome::Refused, reason, rule: permit.verdict().rule.clone() };
     let waiting = gate.limits.waiting().map_err(|r| refused(Reason::LimitReached(r.to_string())))?;
     // TLS to a literal address has no name that could be compared.
@@ -230,11 +234,11 @@ async fn first_flight(gate: &Gate, agent: &TcpStream, permit: &Permit) -> Result
     }
 }
 
-/// Dials and moves bytes until both sides have finished.
+/// Dials, has the two greet each other where a name is expected, and moves bytes until both sides have finished.
 async fn carry(
     gate: &Gate,
     agent: &TcpStream,
-    flight: &[u8],
+    flight: Option<&Flight>,
     (permit, receipt, policy): (Permit, Receipt, NetworkPolicy),
     traffic: &Traffic,
 ) -> Verdict {
@@ -247,11 +251,21 @@ async fn carry(
         }
     };
     traffic.remote.set(Some(remote));
-    match relay(agent, &server, flight, &gate.pipes, traffic).await {
+    let carried = async {
+        if let Some(flight) = flight {
+            greeting::exchange(&gate.limits, (agent, &server), flight, traffic).await?;
+        }
+        relay(agent, &server, &gate.pipes, traffic).await.map_err(Broken::from)
+    };
+    match carried.await {
         Ok(()) => verdict,
-        Err(error) => {
+        Err(broken) => {
             reset(&server);
-            Verdict { outcome: Outcome::Failed, reason: Reason::Unreachable(error.to_string()), ..verdict }
+            let (outcome, reason) = match broken {
+                Broken::Gone(error) => (Outcome::Failed, Reason::Unreachable(error.to_string())),
+                Broken::Refused(reason) => (Outcome::Refused, reason),
+            };
+            Verdict { outcome, reason, ..verdict }
         }
     }
 }

@@ -19,6 +19,7 @@ mod filter;
 pub mod fuzzing;
 mod gate;
 mod gateway;
+mod greeting;
 mod harden;
 mod hello;
 mod inspect;

@@ -19,6 +19,8 @@ const NEW_NAMES_BURST: f64 = 128.0;
 
 /// What time a peer has to show its ClientHello. TLS clients send it in their first flight.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(10);
+/// What time a server has to begin its answer to a ClientHello: as much as it has to be reached ([`DIAL_TIME`]).
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// What time the host's resolvers have: two attempts of the usual 5 seconds (`resolv.conf(5)`).
 pub(crate) const LOOKUP_TIME: Duration = Duration::from_secs(10);
 /// What time all addresses of a name together have to be reached.

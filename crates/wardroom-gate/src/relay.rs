@@ -95,26 +95,24 @@ impl Pipes {
     }
 }
 
-/// Sends the first flight, then moves bytes both ways until both peers have finished. Both sockets are [`eager`].
+/// Moves bytes both ways until both peers have finished. Both sockets are [`eager`].
 pub(crate) async fn relay(
     agent: &TcpStream,
     server: &TcpStream,
-    flight: &[u8],
     pipes: &Pipes,
     traffic: &Traffic,
 ) -> io::Result<()> {
-    send(server, flight, &traffic.sent).await?;
     let out = one_way(agent, server, pipes, &traffic.sent);
     let back = one_way(server, agent, pipes, &traffic.received);
     tokio::try_join!(out, back).map(|((), ())| ())
 }
 
-async fn send(server: &TcpStream, mut flight: &[u8], count: &Moved) -> io::Result<()> {
-    while !flight.is_empty() {
-        server.writable().await?;
-        match server.try_write(flight) {
+pub(crate) async fn send(to: &TcpStream, mut bytes: &[u8], count: &Moved) -> io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        match to.try_write(bytes) {
             Ok(written) => {
-                flight = flight.get(written..).unwrap_or_default();
+                bytes = bytes.get(written..).unwrap_or_default();
                 count.add(written);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

@@ -11,7 +11,10 @@ mod support;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::kx_group::SECP384R1;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, Stream, StreamOwned,
@@ -34,9 +37,13 @@ fn rules(server: SocketAddr) -> String {
 
 /// A TLS server for the host that answers one HTTP request, and its certificate.
 fn tls_server() -> (SocketAddr, rcgen::CertifiedKey<rcgen::KeyPair>) {
+    tls_server_with(rustls::crypto::ring::default_provider())
+}
+
+fn tls_server_with(provider: CryptoProvider) -> (SocketAddr, rcgen::CertifiedKey<rcgen::KeyPair>) {
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -83,9 +90,19 @@ fn forged(name: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_whole_tls_conversation_passes_through() {
-    let (server, made) = tls_server();
+    converse("tls", tls_server());
+}
+
+#[test]
+fn one_in_which_the_server_asks_for_a_second_hello_passes_as_well() {
+    // Clients send a share of X25519 first, and no other.
+    let provider = CryptoProvider { kx_groups: vec![SECP384R1], ..rustls::crypto::ring::default_provider() };
+    converse("retry", tls_server_with(provider));
+}
+
+fn converse(test: &str, (server, made): (SocketAddr, rcgen::CertifiedKey<rcgen::KeyPair>)) {
     let rules = rules(server);
-    let Some(mut bench) = Bench::start("tls", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let Some(mut bench) = Bench::start(test, &Setup { policy: &rules, ..Setup::default() }) else { return };
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let mut session = client(roots, HOST);
@@ -197,4 +214,65 @@ fn n10_a_hello_in_pieces_passes_and_one_without_end_does_not() {
     }
     assert!(broken || endless.read(&mut [0]).is_err());
     assert!(matches!(bench.refused(to), Reason::Malformed(_)));
+}
+
+/// A ServerHello whose random says that it is a HelloRetryRequest (RFC 8446, 4.1.3).
+const RETRY: &[u8] = b"\x16\x03\x03\x00\x2e\x02\x00\x00\x2a\x03\x03\
+    \xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91\
+    \xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c\
+    \x00\x13\x01\x00\x00\x02\x00\x00";
+/// What middleboxes like to see before a second flight.
+const CHANGE_CIPHER_SPEC: &[u8] = &[20, 3, 3, 0, 1, 1];
+
+/// A server that answers whatever comes first with a HelloRetryRequest in small pieces, and says what it got behind it.
+fn asks_again() -> (SocketAddr, Receiver<Vec<u8>>) {
+    let (got, heard) = channel();
+    let server = serve_each("127.0.0.1".parse().unwrap(), move |mut stream| {
+        let mut bytes = vec![0; 65_536];
+        let first = stream.read(&mut bytes).unwrap();
+        bytes.truncate(first);
+        stream.set_nodelay(true).unwrap();
+        for piece in RETRY.chunks(6) {
+            stream.write_all(piece).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let mut behind = bytes.split_off(hello(HOST).len().min(first));
+        drop(stream.read_to_end(&mut behind));
+        drop(got.send(behind));
+    });
+    (server, heard)
+}
+
+#[test]
+fn n10_a_server_that_asks_again_hears_the_same_name_again() {
+    let (server, heard) = asks_again();
+    let rules = rules(server);
+    let Some(mut bench) = Bench::start("n10", &Setup { policy: &rules, ..Setup::default() }) else { return };
+    let to = SocketAddr::from((bench.address(HOST), 443));
+    let evil = [CHANGE_CIPHER_SPEC, &hello("evil.example")].concat();
+    let other = Reason::OtherServerName(Captured::from("evil.example"));
+    for at_once in [false, true] {
+        bench.forget();
+        let mut stream = bench.connect(to).unwrap();
+        if at_once {
+            stream.write_all(&[&hello(HOST)[..], &evil].concat()).unwrap();
+        } else {
+            stream.write_all(&hello(HOST)).unwrap();
+        }
+        let mut asked = vec![0; RETRY.len()];
+        if stream.read_exact(&mut asked).is_ok() && !at_once {
+            assert_eq!(asked, RETRY);
+            stream.write_all(&evil).unwrap();
+        }
+        assert!(stream.read(&mut [0]).is_err(), "reset");
+        assert_eq!(bench.refused(to), other, "{at_once}");
+        assert_eq!(heard.recv().unwrap(), b"", "{at_once}: nothing behind the first hello");
+    }
+    let mut stream = bench.connect(to).unwrap();
+    stream.write_all(&hello(HOST)).unwrap();
+    stream.read_exact(&mut vec![0; RETRY.len()]).unwrap();
+    let second = [CHANGE_CIPHER_SPEC, &hello(HOST), b"and so on"].concat();
+    stream.write_all(&second).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(heard.recv().unwrap(), second);
 }
