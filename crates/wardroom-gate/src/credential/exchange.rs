@@ -18,7 +18,7 @@ use super::mask::{Mask, Needle};
 use super::search::InBody;
 use super::seat::{Binding, Seat, fill};
 use super::sigv4::{self, Key, Signed};
-use super::{Asked, Refusal, Shared};
+use super::{Asked, Refusal, Shared, owned};
 use crate::meter::{NoRoom, Reservation};
 
 /// One request and its answer, from the moment it is admitted. Dropped before it is settled, it counts as the worst case.
@@ -188,9 +188,14 @@ impl Exchange {
     /// Trailers of the request on their way out.
     pub(crate) fn outgoing_trailers(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
         let Some(search) = &self.shared.search else { return Ok(()) };
+        let bound = self.shared.bound(&self.host);
         for (name, value) in trailers {
             if search.hits_value(value.as_bytes()) {
                 return Err(self.shared.misused_in(self.asked(), &[value.as_bytes()], name.as_str()));
+            }
+            // A server may take a trailer for the header of its name.
+            if let Some((binding, place)) = owned(&bound, name, value) {
+                return Err(self.shared.own(self.asked(), binding, place));
             }
         }
         Ok(())

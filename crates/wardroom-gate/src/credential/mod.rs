@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, UPGRADE};
-use http::{StatusCode, request};
+use http::{HeaderName, HeaderValue, StatusCode, request};
 use tokio::sync::watch;
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
@@ -140,8 +140,7 @@ impl Credentials {
     /// whether its limits have room. Nothing real is put in yet.
     pub(crate) fn admit(&self, asked: Asked<'_>, head: &mut request::Parts) -> Result<Exchange, Refusal> {
         let shared = &self.shared;
-        let bound: Vec<_> =
-            shared.bindings.borrow().iter().filter(|binding| binding.host == *asked.host).cloned().collect();
+        let bound = shared.bound(asked.host);
         let Some(search) = &shared.search else {
             let why = || Reason::FailedClosed("the tag of placeholders is not known".to_owned());
             return match bound.first() {
@@ -165,12 +164,8 @@ impl Credentials {
                 if !seated.iter().any(|other| Rc::ptr_eq(other, binding)) {
                     seated.push(Rc::clone(binding));
                 }
-            } else if let Some(binding) = bound.first() {
-                let elsewhere =
-                    || bound.iter().any(|binding| binding.header() == name).then_some(name.as_str());
-                if let Some(place) = own::in_header(name, value).or_else(elsewhere) {
-                    return Err(shared.own(asked, binding, place));
-                }
+            } else if let Some((binding, place)) = owned(&bound, name, value) {
+                return Err(shared.own(asked, binding, place));
             }
         }
         if let (Some(binding), Some(place)) = (bound.first(), own::in_query(&head.uri)) {
@@ -196,7 +191,23 @@ fn in_target(search: &Search, head: &request::Parts) -> Option<&'static str> {
     }
 }
 
+/// Whether a header or a trailer carries a credential of the agent's own where these are bound: instead of which, and where.
+fn owned<'a>(
+    bound: &'a [Rc<Binding>],
+    name: &'a HeaderName,
+    value: &HeaderValue,
+) -> Option<(&'a Binding, &'a str)> {
+    let binding = bound.first()?;
+    let elsewhere = || bound.iter().any(|binding| binding.header() == name).then_some(name.as_str());
+    own::in_header(name, value).or_else(elsewhere).map(|place| (&**binding, place))
+}
+
 impl Shared {
+    /// The credentials that are bound to a host.
+    fn bound(&self, host: &HostName) -> Vec<Rc<Binding>> {
+        self.bindings.borrow().iter().filter(|binding| binding.host == *host).cloned().collect()
+    }
+
     /// Something happened to a credential.
     fn note(&self, name: String, act: CredentialAct) {
         let bindings = self.bindings.borrow();
@@ -239,7 +250,7 @@ impl Shared {
     /// A placeholder where it is not bound: on record by the name of its credential, or by none where it is another's.
     fn misused(&self, asked: Asked<'_>, head: &request::Parts, place: &str) -> Refusal {
         let target = head.uri.to_string();
-        let values = head.headers.values().map(http::HeaderValue::as_bytes);
+        let values = head.headers.values().map(HeaderValue::as_bytes);
         let texts: Vec<_> = values.chain([target.as_bytes()]).collect();
         self.misused_in(asked, &texts, place)
     }

@@ -176,6 +176,26 @@ fn s1a_a_credential_of_the_agent_s_own_is_refused_where_one_is_bound_and_seen() 
 }
 
 #[test]
+fn s1a_one_in_a_trailer_is_refused_like_one_in_a_header() {
+    let bench = Bench::new();
+    let (exchange, _head) = bench.begun();
+    let trailer = |name: &'static str, value: &str| {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert(name, value.parse().unwrap());
+        trailers
+    };
+    for (name, value) in [("x-api-key", "own"), ("authorization", "Bearer own"), ("cookie", "a=own")] {
+        let refusal = exchange.outgoing_trailers(&trailer(name, value)).unwrap_err();
+        assert_eq!(refusal.verdict.reason, Reason::OwnCredential(name.to_owned()));
+        let expected = CredentialAct::OwnCredential { place: name.to_owned() };
+        assert_eq!(bench.seen(), ("example".to_owned(), expected));
+    }
+    assert!(exchange.outgoing_trailers(&trailer("grpc-status", "0")).is_ok());
+    let elsewhere = bench.admit("other.example.com", &mut head("/", &[])).unwrap();
+    assert!(elsewhere.outgoing_trailers(&trailer("x-api-key", "its own")).is_ok());
+}
+
+#[test]
 fn s1a_cookies_of_a_bound_host_are_not_given_out() {
     let bench = Bench::new();
     let (mut exchange, mut head) = bench.begun();
