@@ -7,7 +7,7 @@ use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, Entry, IF_RANGE, RANGE, SEC_WEBSOCKET_EXTENSIONS, SET_COOKIE,
     TRANSFER_ENCODING,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request, response};
 use wardroom_model::credential::{CredentialAct, CredentialNote};
 use wardroom_model::event::Actor;
 use wardroom_model::request::Usage;
@@ -20,6 +20,9 @@ use super::seat::{Binding, Seat, fill};
 use super::sigv4::{self, Key, Signed};
 use super::{Asked, Refusal, Shared, owned};
 use crate::meter::{NoRoom, Reservation};
+
+/// What Netscape called `Range`; Apache still takes it for that.
+const REQUEST_RANGE: HeaderName = HeaderName::from_static("request-range");
 
 /// One request and its answer, from the moment it is admitted. Dropped before it is settled, it counts as the worst case.
 #[derive(Debug)]
@@ -118,6 +121,7 @@ impl Exchange {
         // (RFC 9110, 14.2).
         head.headers.remove(RANGE);
         head.headers.remove(IF_RANGE);
+        head.headers.remove(REQUEST_RANGE);
         let uses = std::mem::take(&mut self.uses);
         let inserted = uses.iter().try_for_each(|used| self.put(used, head));
         self.uses = uses;
