@@ -151,7 +151,7 @@ impl Credentials {
                 }
             };
         };
-        if let Some(place) = in_target(search, head) {
+        if let Some(place) = in_line(search, head) {
             return Err(shared.misused(asked, head, place));
         }
         let mut seated: Vec<Rc<Binding>> = Vec::new();
@@ -178,17 +178,16 @@ impl Credentials {
     }
 }
 
-/// The part of the target in which a placeholder stands.
-fn in_target(search: &Search, head: &request::Parts) -> Option<&'static str> {
-    let query = head.uri.query().is_some_and(|query| search.hits_encoded(query));
-    let path = search.hits_encoded(head.uri.path());
-    let authority = head.uri.authority().is_some_and(|authority| search.hits_encoded(authority.as_str()));
-    match (query, path, authority) {
-        (true, _, _) => Some("query"),
-        (false, true, _) => Some("path"),
-        (false, false, true) => Some("authority"),
-        (false, false, false) => None,
-    }
+/// The part of the request's line in which a placeholder stands.
+fn in_line(search: &Search, head: &request::Parts) -> Option<&'static str> {
+    let authority = head.uri.authority().map_or("", |authority| authority.as_str());
+    let parts = [
+        ("query", head.uri.query().unwrap_or_default()),
+        ("path", head.uri.path()),
+        ("authority", authority),
+        ("method", head.method.as_str()),
+    ];
+    parts.into_iter().find_map(|(place, text)| search.hits_encoded(text).then_some(place))
 }
 
 /// Whether a header or a trailer carries a credential of the agent's own where these are bound: instead of which, and where.
@@ -251,7 +250,7 @@ impl Shared {
     fn misused(&self, asked: Asked<'_>, head: &request::Parts, place: &str) -> Refusal {
         let target = head.uri.to_string();
         let values = head.headers.values().map(HeaderValue::as_bytes);
-        let texts: Vec<_> = values.chain([target.as_bytes()]).collect();
+        let texts: Vec<_> = values.chain([target.as_bytes(), head.method.as_str().as_bytes()]).collect();
         self.misused_in(asked, &texts, place)
     }
 

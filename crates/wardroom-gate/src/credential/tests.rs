@@ -229,6 +229,11 @@ fn s2_a_placeholder_anywhere_but_in_its_place_is_refused_and_seen() {
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
         assert_eq!(bench.seen(), ("example".to_owned(), misused(place)), "{host} {target} {header}");
     }
+    let mut method = head("/", &[]);
+    method.method = p.parse().unwrap();
+    let refusal = bench.admit("other.example.com", &mut method).unwrap_err();
+    assert_eq!(refusal.verdict.reason, Reason::CredentialMisused("method".to_owned()));
+    assert_eq!(bench.seen(), ("example".to_owned(), misused("method")));
 }
 
 #[test]

@@ -22,6 +22,9 @@ const OTHER_HOSTS: [&str; 5] =
 /// The longest foreign host name that is kept for the record.
 const NAME_BOUND: usize = 256;
 
+/// The longest method that is read. Of those that are registered the longest, UPDATEREDIRECTREF, has 17 bytes.
+const METHOD_BOUND: usize = 64;
+
 /// A request as it will be decided.
 #[derive(Debug)]
 pub(super) struct Asking {
@@ -35,13 +38,18 @@ pub(super) struct Asking {
 /// The line alone, for a record of whatever came.
 pub(super) fn line(head: &request::Parts) -> RequestLine {
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    RequestLine::new(head.method.as_str(), target)
+    // A method is made of ASCII.
+    let method = head.method.as_str();
+    RequestLine::new(method.get(..METHOD_BOUND).unwrap_or(method), target)
 }
 
 /// Reads a head; an error is a refusal that is yet to be recorded.
 pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<Asking, Refusal> {
     if head.method == Method::CONNECT {
         return Err(refused(StatusCode::FORBIDDEN, Reason::MethodNotNamed("CONNECT".to_owned())));
+    }
+    if head.method.as_str().len() > METHOD_BOUND {
+        return Err(malformed("a method of more than 64 bytes"));
     }
     names(head, host, port)?;
     unredirected(&head.headers)?;
@@ -53,7 +61,8 @@ pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<
     let overridden = match (overrides.next(), overrides.next()) {
         (None, _) => None,
         (Some(method), None) => {
-            let method = method.to_str().map_err(|_e| malformed("a method override that is no method"))?;
+            let method = method.to_str().ok().filter(|method| method.len() <= METHOD_BOUND);
+            let method = method.ok_or_else(|| malformed("a method override that is no method"))?;
             let target = head.uri.path_and_query().map_or("", |target| target.as_str());
             Some(RequestLine::new(method, target))
         }
@@ -214,6 +223,21 @@ mod tests {
         {
             assert!(ask(method, to).is_err(), "{method} {to}");
         }
+    }
+
+    #[test]
+    fn a_method_is_of_a_length_that_methods_have_in_the_decision_and_on_record() {
+        let of = |length: usize| {
+            let method = "M".repeat(length);
+            head(Request::builder().method(method.as_str()).uri("/a").header(HOST, "api.example.com"))
+        };
+        assert_eq!(read(&of(64), &host(), 443).unwrap().line.method().len(), 64);
+        let refusal = read(&of(30_000), &host(), 443).unwrap_err();
+        assert!(matches!(refusal.verdict.reason, Reason::Malformed(_)));
+        assert_eq!(line(&of(30_000)).method().len(), 64);
+        let mut overriding = head(Request::post("/a").header(HOST, "api.example.com"));
+        overriding.headers.insert("x-http-method", "M".repeat(65).parse().unwrap());
+        assert!(read(&overriding, &host(), 443).is_err());
     }
 
     #[test]
