@@ -9,7 +9,7 @@ use wardroom_model::event::{
     Actor, ConnectionPhase, Event, FileOp, LedgerNote, Packet, Session, SocketOp, SocketTarget,
 };
 use wardroom_model::request::{Request, RequestPhase, Usage};
-use wardroom_model::{Captured, Kind, Outcome, Reason, Verdict};
+use wardroom_model::{Captured, HostName, Kind, Outcome, Reason, Verdict};
 
 use crate::record::Record;
 use crate::words::{in_one_line, of_record};
@@ -227,6 +227,10 @@ fn credential(note: &CredentialNote) -> String {
         CredentialAct::LimitReached { limit, of, until } => {
             let until = utc(until.saturating_mul(1_000_000_000));
             format!("{name}: all {} {} used, until {until}", amount(limit, *of), one_line(limit))
+        }
+        CredentialAct::Masked { place } if note.name.is_empty() => {
+            let host = note.host.as_ref().map_or("a host", HostName::as_str);
+            format!("the answer of {host} held a credential's value in {}, which was masked", one_line(place))
         }
         CredentialAct::Masked { place } => {
             format!("{name}: came back in {}{at}, and was masked", one_line(place))

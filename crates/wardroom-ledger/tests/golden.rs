@@ -253,6 +253,14 @@ fn every_note_about_a_credential_has_its_line() {
     }
     let masked = shown(CredentialAct::Masked { place: "body".into() });
     assert!(masked.contains("body"), "{masked}");
+    // A request without a credential: which value it was is not known, and it is no other agent's.
+    let Event::Credential(known) = note(CredentialAct::Masked { place: "body".into() }, None) else { return };
+    let line =
+        text(&record(Event::Credential(CredentialNote { name: String::new(), ..known })), |_| "T".into());
+    assert!(
+        line.ends_with("the answer of api.example.com held a credential's value in body, which was masked"),
+        "{line}"
+    );
 }
 
 #[test]

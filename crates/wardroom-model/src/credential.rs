@@ -9,7 +9,8 @@ use crate::reason::Verdict;
 /// Something that happened to a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct CredentialNote {
-    /// The credential, by its name in the policy; empty for a placeholder that is none of this agent's.
+    /// The credential, by its name in the policy; empty for a placeholder that is none of this agent's, and for a value
+    /// that came back to a request without a credential.
     #[n(0)]
     pub name: String,
     /// The host that it is bound to, or that an attempt was about.
