@@ -224,6 +224,12 @@ fn credential(note: &CredentialNote) -> String {
         CredentialAct::LimitNear { limit, used, of } => {
             format!("{name}: {} of {} {} used", amount(limit, *used), amount(limit, *of), one_line(limit))
         }
+        CredentialAct::NoFit { limit, used, of } => format!(
+            "{name}: a request does not fit what is left, {} of {} {} used",
+            amount(limit, *used),
+            amount(limit, *of),
+            one_line(limit)
+        ),
         CredentialAct::LimitReached { limit, of, until } => {
             let until = utc(until.saturating_mul(1_000_000_000));
             format!("{name}: all {} {} used, until {until}", amount(limit, *of), one_line(limit))

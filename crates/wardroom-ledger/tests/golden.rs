@@ -247,6 +247,10 @@ fn every_note_about_a_credential_has_its_line() {
             CredentialAct::LimitReached { limit: limit(), of: 100, until: 1_790_000_000 },
             "all 100 tokens_per_day used, until 2026-09-21T14:13:20.000Z",
         ),
+        (
+            CredentialAct::NoFit { limit: "bytes_per_day".into(), used: 792, of: 65_536 },
+            "a request does not fit what is left, 792 of 65536 bytes_per_day used",
+        ),
     ];
     for (act, wanted) in cases {
         assert_eq!(shown(act), wanted);

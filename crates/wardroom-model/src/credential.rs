@@ -124,6 +124,19 @@ pub enum CredentialAct {
         #[n(1)]
         why: String,
     },
+    /// A request needs more than is left of a limit, though that is not used up.
+    #[n(11)]
+    NoFit {
+        /// The limit, such as `bytes_per_day`.
+        #[n(0)]
+        limit: String,
+        /// How much is used, or reserved by requests that are open.
+        #[n(1)]
+        used: u64,
+        /// Of how much.
+        #[n(2)]
+        of: u64,
+    },
 }
 
 /// The steps of a credential's age.

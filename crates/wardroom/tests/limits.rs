@@ -64,7 +64,10 @@ fn s4_tokens_are_counted_and_refused_at_the_limit_in_this_run_and_the_next() {
     let records = format!("{:?}", stage.records("scout", &["--kind", "http"]));
     assert!(records.contains("claude-sonnet-4-5") && records.contains("300"), "{records}");
     let log = stage.call(&["log", "scout", "--kind", "credential"]);
-    assert!(log.out.contains("all 1200 tokens_per_day used"), "{log:?}");
+    assert!(
+        log.out.contains("a request does not fit what is left, 800 of 1200 tokens_per_day used"),
+        "{log:?}"
+    );
 }
 
 #[test]

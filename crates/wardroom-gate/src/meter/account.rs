@@ -136,14 +136,31 @@ pub(crate) struct Full {
     pub(crate) for_good: bool,
 }
 
+impl Full {
+    /// Without what the refused request itself holds already: that is not used.
+    pub(crate) fn without(self, held: Amount) -> Self {
+        Self { used: self.used.saturating_sub(held.of(self.limit)), ..self }
+    }
+}
+
 /// A step that is said once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) limit: Limit,
     pub(crate) used: u64,
     pub(crate) of: u64,
-    /// All of it, or four fifths.
-    pub(crate) all: bool,
+    pub(crate) stage: Stage,
+}
+
+/// How far it has come with a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Four fifths are used.
+    Near,
+    /// What is left is too little for a request that was asked for.
+    NoFit,
+    /// All of it is used.
+    All,
 }
 
 /// The counters of one credential.
@@ -153,7 +170,7 @@ pub(crate) struct Account {
     pub(crate) second: u64,
     /// Used today, reservations included.
     pub(crate) used: Amount,
-    /// What was said today: a bit for each limit that is near, and a higher one for each that is reached.
+    /// What was said today: a bit for each limit that is near, and higher ones for each that is reached, or was too near.
     pub(crate) said: u64,
     pub(crate) window: Window,
 }
@@ -234,20 +251,21 @@ impl Account {
             }
             let near = u128::from(used) * 5 >= u128::from(of) * 4;
             if near && self.say(limit.bit()) && used < of {
-                steps.push(Step { limit, used, of, all: false });
+                steps.push(Step { limit, used, of, stage: Stage::Near });
             }
             if used >= of && self.say(limit.bit() << REACHED) {
-                steps.push(Step { limit, used, of, all: true });
+                steps.push(Step { limit, used, of, stage: Stage::All });
             }
         }
         steps
     }
 
-    /// Says that a limit is reached, for a request that does not fit what is left. None if it was said.
+    /// Says that a limit is reached, or that a request does not fit what is left of it. None if it was said.
     pub(crate) fn refused(&mut self, full: Full) -> Option<Step> {
         let Full { limit, used, of, for_good } = full;
         let worth_it = for_good || limit == Limit::Requests;
-        (worth_it && self.say(limit.bit() << REACHED)).then_some(Step { limit, used, of, all: true })
+        let (bit, stage) = if used < of { (NO_FIT, Stage::NoFit) } else { (REACHED, Stage::All) };
+        (worth_it && self.say(limit.bit() << bit)).then_some(Step { limit, used, of, stage })
     }
 
     /// Keeps a bit of what was said. True if it was not.
@@ -260,6 +278,8 @@ impl Account {
 
 /// Where the bits of limits begin that are reached.
 const REACHED: u32 = 8;
+/// And those of limits of which too little was left for a request.
+const NO_FIT: u32 = 16;
 
 #[cfg(test)]
 mod tests;

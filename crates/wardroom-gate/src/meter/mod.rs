@@ -33,7 +33,7 @@ pub use prices::{ModelPrice, PerMillion, PriceError, Prices, Rate, Tokens};
 pub(crate) use refusal::NoRoom;
 pub(crate) use reservation::Reservation;
 
-use account::{Account, Amount, Caps, Full, Limit, Step};
+use account::{Account, Amount, Caps, Full, Limit, Stage, Step};
 use api::{Api, Apis, Declared};
 use clock::{Clock, Moment, Now};
 use counters::Place;
@@ -208,12 +208,12 @@ fn until(open: &Open, limit: Limit, of: u64, moment: Moment) -> u64 {
 }
 
 fn note(name: &str, host: &HostName, step: Step, until: u64) -> CredentialNote {
-    let Step { limit, used, of, all } = step;
+    let Step { limit, used, of, stage } = step;
     let limit = limit.word().to_owned();
-    let act = if all {
-        CredentialAct::LimitReached { limit, of, until }
-    } else {
-        CredentialAct::LimitNear { limit, used, of }
+    let act = match stage {
+        Stage::Near => CredentialAct::LimitNear { limit, used, of },
+        Stage::NoFit => CredentialAct::NoFit { limit, used, of },
+        Stage::All => CredentialAct::LimitReached { limit, of, until },
     };
     CredentialNote { name: name.to_owned(), host: Some(host.clone()), actor: None, act, verdict: None }
 }

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use wardroom_model::Reason;
 
-use super::account::{Amount, Full, Limit};
+use super::account::{Full, Limit};
 
 /// No room for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,24 +34,14 @@ impl NoRoom {
                         format!("{}, {used} of {of} used", limit.word())
                     }
                 };
-                Reason::LimitReached(format!("{said}, room again in {wait} s"))
+                let but = if used < of { ", too little is left for this request" } else { "" };
+                Reason::LimitReached(format!("{said}{but}, room again in {wait} s"))
             }
             Self::Unmetered => Reason::LimitReached(
                 "what this request costs is not known, and the credential has a limit of tokens or dollars"
                     .to_owned(),
             ),
             Self::Uncounted(why) => Reason::FailedClosed(format!("limits cannot be counted: {why}")),
-        }
-    }
-
-    /// Without what the refused request itself holds already: that is not used.
-    pub(super) fn without(self, held: Amount) -> Self {
-        match self {
-            Self::Exhausted { full, until, wait } => {
-                let full = Full { used: full.used.saturating_sub(held.of(full.limit)), ..full };
-                Self::Exhausted { full, until, wait }
-            }
-            Self::Unmetered | Self::Uncounted(_) => self,
         }
     }
 

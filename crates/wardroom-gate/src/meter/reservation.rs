@@ -154,13 +154,13 @@ impl Reservation {
             self.held = self.held.plus(more);
             return Ok(());
         };
-        let caps = self.shared.caps(name);
+        let (caps, held) = (self.shared.caps(name), self.held);
         let today = self.shared.change(name, host, |open, moment| {
-            open.account.reserve(more, &caps, open.reserved)?;
+            let reserved = open.account.reserve(more, &caps, open.reserved);
+            reserved.map_err(|full| full.without(held))?;
             open.reserved = open.reserved.plus(more);
             Ok(moment.second / DAY)
-        });
-        let today = today.map_err(|none| none.without(self.held))?;
+        })?;
         if std::mem::replace(day, today) != today {
             self.past = self.past.plus(std::mem::take(&mut self.held));
         }

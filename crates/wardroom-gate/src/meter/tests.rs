@@ -412,3 +412,20 @@ fn a_limit_that_is_near_is_said_once_a_day() {
     pass(61);
     assert!(bench.ask(None).is_ok());
 }
+
+#[test]
+fn s4_a_request_that_does_not_fit_is_no_limit_that_is_used_up() {
+    let bench = Bench::new(CredentialLimits { bytes_per_day: Some(1_000), ..NO_LIMITS });
+    bench.ask(Some(10)).unwrap().observe_request(&[b' '; 10]).unwrap();
+    for _ in 0..2 {
+        let refused = bench.ask(Some(5_000)).unwrap_err().reason().to_string();
+        assert!(refused.contains("10 of 1000 used, too little is left for this request"), "{refused}");
+    }
+    let limit = || "bytes_per_day".to_owned();
+    let no_fit = CredentialAct::NoFit { limit: limit(), used: 10, of: 1_000 };
+    assert_eq!(*bench.notes.borrow(), std::slice::from_ref(&no_fit), "said once");
+    bench.ask(Some(990)).unwrap().observe_request(&[b' '; 990]).unwrap();
+    assert!(bench.ask(Some(1)).is_err());
+    let reached = CredentialAct::LimitReached { limit: limit(), of: 1_000, until: NOON + 43_200 };
+    assert_eq!(bench.notes.borrow().last(), Some(&reached), "and that it is used up, when it is");
+}
