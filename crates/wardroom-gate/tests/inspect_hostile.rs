@@ -89,6 +89,25 @@ fn n13_what_two_servers_could_read_differently_does_not_pass() {
 }
 
 #[test]
+fn n13_a_body_that_the_agent_breaks_is_not_the_server_s_fault() {
+    let web = Web::hello();
+    let Some(mut bench) = web.bench("n13", RULE) else { return };
+    let ask = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+    };
+    for (path, body) in [("/v1/number", "zz\r\n\r\n"), ("/v1/border", "1\r\nxx\r\n0\r\n\r\n")] {
+        let answer = all(&bench, ask(path, body).as_bytes());
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("wardroom_refused"),
+            "{path}: {answer}"
+        );
+        let verdict = ended(&mut bench, path).verdict;
+        assert_eq!(verdict.outcome, Outcome::Refused);
+        assert_eq!(verdict.reason, Reason::Malformed("the body broke off".to_owned()), "{path}");
+    }
+}
+
+#[test]
 fn n13_what_has_one_meaning_arrives_in_one_spelling() {
     let web = Web::hello();
     let Some(bench) = web.bench("n13", RULE) else { return };

@@ -6,16 +6,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::time::{Sleep, sleep};
+use wardroom_model::Reason;
 
 use super::flight::{Flight, Side};
+use super::request::refused;
 use super::upstream;
+use crate::credential::Refusal;
 
 /// The request is over before its time; why is in its record.
 #[derive(Debug, Clone, Copy, Error)]
@@ -42,13 +45,27 @@ pub(super) enum Source {
 /// without saying the digest.
 const COLLECTED: usize = 16 * 1024 * 1024;
 
-/// A body that cannot be collected.
+/// A body that cannot be collected, or carried to its end.
 #[derive(Debug)]
 pub(super) enum Uncollected {
     /// It is longer than [`COLLECTED`].
     TooLong,
     /// The agent's side broke off.
     Broken,
+}
+
+impl From<Uncollected> for Refusal {
+    fn from(why: Uncollected) -> Self {
+        match why {
+            Uncollected::TooLong => refused(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Reason::LimitReached("16 MiB of body that is signed without x-amz-content-sha256".to_owned()),
+            ),
+            Uncollected::Broken => {
+                refused(StatusCode::BAD_REQUEST, Reason::Malformed("the body broke off".to_owned()))
+            }
+        }
+    }
 }
 
 impl Out {
@@ -83,8 +100,11 @@ impl Body for Out {
             Source::Collected(whole) => whole.take().map(|whole| Ok(Frame::data(whole))),
         };
         let Some(frame) = frame else { return Poll::Ready(None) };
-        // The agent's side broke off: nothing to say to it, and the server must not take half for the whole.
-        let Ok(frame) = frame else { return Poll::Ready(Some(Err(Cut))) };
+        // The agent's side broke off, or the protocol: the server must not take half for the whole, nor the blame.
+        let Ok(frame) = frame else {
+            self.flight.refuse(Uncollected::Broken.into());
+            return Poll::Ready(Some(Err(Cut)));
+        };
         Poll::Ready(Some(match frame.into_data() {
             Ok(part) => self.flight.outgoing(part).map(Frame::data),
             Err(frame) => match frame.trailers_ref() {

@@ -15,7 +15,7 @@ use wardroom_model::request::{RequestDecision as Decided, RequestPhase};
 use wardroom_policy::{RequestDecision, RequestLine, RequestPermit};
 use wardroom_scribe::Receipt;
 
-use super::body::{Answer, Cut, Out, Source, Uncollected};
+use super::body::{Answer, Cut, Out, Source};
 use super::flight::{Flight, event};
 use super::refusal::{self, Named};
 use super::request::{self as asking, Asking};
@@ -105,7 +105,7 @@ async fn carry(
     head.headers.insert(HOST, host);
     let mut out = Out { inner: Source::Flowing(body), flight: Rc::clone(flight) };
     if flight.needs_digest(&head) {
-        flight.digested(out.collect().await.map_err(|why| uncollected(&why))?);
+        flight.digested(out.collect().await?);
     }
     let answer = if upgrading {
         Box::pin(upgrade::send(session, flight, receipt, (head, out))).await?
@@ -126,18 +126,6 @@ async fn carry(
     }
     let sized = head.headers.contains_key(CONTENT_LENGTH);
     Ok(Response::from_parts(head, Answer::carried(body, Rc::clone(flight), sized)))
-}
-
-fn uncollected(why: &Uncollected) -> Refusal {
-    match why {
-        Uncollected::TooLong => asking::refused(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Reason::LimitReached("16 MiB of body that is signed without x-amz-content-sha256".to_owned()),
-        ),
-        Uncollected::Broken => {
-            asking::refused(StatusCode::BAD_REQUEST, Reason::Malformed("the body broke off".to_owned()))
-        }
-    }
 }
 
 /// Over a connection that is kept, or a new one.
