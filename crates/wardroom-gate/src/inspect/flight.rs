@@ -16,6 +16,7 @@ use wardroom_policy::{RequestLine, RequestPermit};
 use wardroom_scribe::Receipt;
 
 use super::pace::Still;
+use super::refusal::Named;
 use super::request::Asking;
 use super::session::Session;
 use crate::credential::{Exchange, Refusal};
@@ -169,8 +170,10 @@ impl Flight {
         Some((flight, receipt))
     }
 
-    pub(super) fn line(&self) -> &RequestLine {
-        &self.asking.line
+    /// As its answer names it.
+    pub(super) fn named(&self) -> Named<'_> {
+        let Asking { line, overridden, .. } = &self.asking;
+        Named { method: line.method(), path: line.path(), overridden: overridden.is_some() }
     }
 
     /// Ends it for this reason, unless it has ended for another: everything that waits for its sake is woken.

@@ -46,8 +46,7 @@ pub(super) async fn answer(
             flight.refuse(refusal);
         }
         let why = flight.why().ok_or(Cut)?;
-        let line = flight.line();
-        Ok(refusal::answer(&session, Named { method: line.method(), path: line.path() }, &why))
+        Ok(refusal::answer(&session, flight.named(), &why))
     })
 }
 
@@ -87,7 +86,8 @@ fn refuse(session: &Session, head: &request::Parts, refused: &Refusal) -> Result
     let id = session.gate.connection_id();
     let refusal = event(session, id, &line, line.shown(false), phase);
     session.gate.recorder.record(&refusal).ok_or(Cut)?;
-    Ok(refusal::answer(session, Named { method: line.method(), path: line.path() }, refused))
+    let overridden = asking::is_overridden(head);
+    Ok(refusal::answer(session, Named { method: line.method(), path: line.path(), overridden }, refused))
 }
 
 /// Sends a permitted and recorded request to the server.

@@ -23,6 +23,8 @@ const REFUSED: HeaderName = HeaderName::from_static("wardroom-refused");
 pub(super) struct Named<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
+    /// Whether a header asks for another method.
+    pub(super) overridden: bool,
 }
 
 /// A verdict with the status that says it.
@@ -55,11 +57,13 @@ pub(super) fn answer(session: &Session, named: Named<'_>, why: &Refusal) -> Resp
 
 fn refusal(session: &Session, named: Named<'_>, refused: &Refusal) -> Response<Answer> {
     let Refusal { verdict, status, retry_after } = refused;
-    let Named { method, path } = named;
+    let Named { method, path, overridden } = named;
     let host = session.host.as_str();
+    // What was refused may be the other method, and this one is permitted already.
+    let remediable = remedy(&verdict.reason) && !overridden;
     // A path that would be a pattern, or that servers read in more than one way, gets no command that permits more.
     let line = RequestLine::new(method, path);
-    let remedy = remedy(&verdict.reason)
+    let remedy = remediable
         .then(|| allow_command(session.agent(), &session.host, session.port, Some(&line)))
         .flatten();
     let body = json!({ "error": {
@@ -83,7 +87,7 @@ fn refusal(session: &Session, named: Named<'_>, refused: &Refusal) -> Response<A
 }
 
 fn fault(session: &Session, named: Named<'_>, why: &Refusal) -> Response<Answer> {
-    let Named { method, path } = named;
+    let Named { method, path, overridden: _ } = named;
     let host = session.host.as_str();
     let reason = why.verdict.reason.to_string();
     let body = json!({ "error": {

@@ -71,6 +71,11 @@ pub(super) fn read(head: &request::Parts, host: &HostName, port: u16) -> Result<
     Ok(Asking { line, overridden, upgrade: upgrade(head)? })
 }
 
+/// Whether a header asks for another method than the line does.
+pub(super) fn is_overridden(head: &request::Parts) -> bool {
+    named(&head.headers, &OVERRIDES).next().is_some()
+}
+
 /// The values of all headers of these names. Gateway interfaces after CGI (RFC 3875, 4.1.18) cannot tell `_` from `-`.
 fn named<'a>(headers: &'a HeaderMap, names: &'a [&str]) -> impl Iterator<Item = &'a HeaderValue> {
     let is = |name: &HeaderName| names.iter().any(|one| name.as_str().replace('_', "-") == *one);
