@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(in_use.len(), PIPES);
         let traffic = Traffic::new(&Vigil::new());
         let ((mut agent, near), (far, mut server)) = tokio::join!(pair(), pair());
-        let relayed = relay(&near, &far, b"", &pipes, &traffic);
+        let relayed = relay(&near, &far, &pipes, &traffic);
         let talk = async {
             agent.write_all(b"x").await.unwrap();
             server.read_exact(&mut [0]).await.unwrap();
