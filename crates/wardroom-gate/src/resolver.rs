@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType, rdata};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -66,8 +66,13 @@ async fn converse(gate: &Gate, mut stream: TcpStream) -> io::Result<()> {
         timeout(TCP_SILENCE, stream.read_exact(&mut question)).await??;
         let Some(answer) = answer(gate, &question) else { return Ok(()) };
         let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&length.to_be_bytes()[..], &answer].concat()).await?;
+        tell(&mut stream, &[&length.to_be_bytes()[..], &answer].concat()).await?;
     }
+}
+
+/// Who does not read is as silent as who does not ask.
+async fn tell(stream: &mut (impl AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
+    timeout(TCP_SILENCE, stream.write_all(answer)).await?
 }
 
 /// The answer to one message; none for what is not a question.
@@ -142,4 +147,16 @@ fn decide(gate: &Gate, query: &Query, reply: &mut Message) -> ResponseCode {
 
 fn a_record(query: &Query, address: Ipv4Addr) -> Record {
     Record::from_rdata(query.name().clone(), TTL, RData::A(rdata::A(address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn n18_a_client_that_never_reads_its_answer_leaves_its_place_within_its_time() {
+        let (mut here, _deaf) = tokio::io::duplex(1);
+        let told = timeout(TCP_SILENCE * 2, tell(&mut here, b"answer")).await;
+        assert_eq!(told.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }
