@@ -283,3 +283,30 @@ fn a_refused_body_is_not_read_and_a_permitted_one_streams() {
         _ => true,
     }));
 }
+
+#[test]
+fn a_body_of_unknown_length_arrives_with_every_method() {
+    let web = Web::each(&[b"http/1.1"], |mut tls, say| {
+        while let Some(head) = web::read_head(&mut tls) {
+            let chunked = web::header(&head, "transfer-encoding") == Some("chunked");
+            let mut body = String::new();
+            while chunked && !body.ends_with("0\r\n\r\n") {
+                body.extend(web::read_head(&mut tls));
+            }
+            drop(say.send(body));
+            drop(tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").and_then(|()| tls.flush()));
+        }
+    });
+    let Some(mut bench) = web.bench("bodies", "methods = [\"GET\", \"HEAD\", \"POST\"]") else { return };
+    let mut tls = open(&bench, &[b"http/1.1"]);
+    for method in ["GET", "HEAD", "POST"] {
+        let chunks = "Transfer-Encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n";
+        let ask = format!("{method} /v1/{method} HTTP/1.1\r\nHost: {HOST}\r\n{chunks}");
+        assert!(exchange(&mut tls, &ask).0.starts_with("HTTP/1.1 200 "), "{method}");
+        assert_eq!(web.heads.recv().unwrap(), "5\r\nquery\r\n0\r\n\r\n", "{method}");
+        assert_eq!(ended(&mut bench, &format!("/v1/{method}")).sent, 5, "{method}");
+        // One without a body is none the longer for it.
+        assert!(exchange(&mut tls, &get("/v1/none")).0.starts_with("HTTP/1.1 200 "), "{method}");
+        assert_eq!(web.heads.recv().unwrap(), "", "{method}");
+    }
+}

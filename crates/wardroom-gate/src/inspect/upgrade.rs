@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
-use http::{Request, Response, Uri, Version, request, response};
+use http::{Request, Response, request, response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use super::messages::Messages;
 use super::refusal;
 use super::roots::Speech;
 use super::session::Session;
-use super::upstream::{Flood, Server, broken, connect};
+use super::upstream::{Flood, Server, address_one, broken, connect};
 use crate::credential::Refusal;
 
 /// A WebSocket that has been agreed on.
@@ -52,11 +52,9 @@ pub(super) async fn send(
     });
     head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     head.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    head.version = Version::HTTP_11;
-    let target = head.uri.path_and_query().cloned();
-    head.uri = target.map(Uri::from).unwrap_or_default();
     flight.insert(&mut head)?;
     let mut request = Request::from_parts(head, out);
+    address_one(&mut request);
     let flood = Flood::watch(&mut request);
     let answer = flood.guard(one.send_request(request)).await.map_err(refusal::failed)?;
     let answer = answer.map_err(|e| refusal::failed(broken(&e)))?;

@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use http::header::{HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, Uri, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -238,17 +240,23 @@ fn is_unseen(error: &h2::Error) -> bool {
             || (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
 }
 
-/// HTTP/1.1 names the path alone, and the host in its header.
-fn address_one(request: &mut Request<Out>) {
+/// HTTP/1.1 names the path alone, and the host in its header. A body of a length that nobody knows is sent in chunks: the library
+/// does so by itself for methods that usually have one, and leaves it out for GET and HEAD.
+pub(super) fn address_one(request: &mut Request<Out>) {
     *request.version_mut() = Version::HTTP_11;
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = target.map(Uri::from).unwrap_or_default();
+    if request.body().size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 /// HTTP/2 names everything in the target.
 fn address_two(request: &mut Request<Out>, session: &Session) {
     *request.version_mut() = Version::HTTP_2;
-    request.headers_mut().remove(http::header::HOST);
+    request.headers_mut().remove(HOST);
+    // From a connection of HTTP/1.1 that closed before it was sent.
+    request.headers_mut().remove(TRANSFER_ENCODING);
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let whole = format!("https://{}{target}", authority(session));
     if let Ok(uri) = whole.try_into() {
