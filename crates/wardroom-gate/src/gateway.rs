@@ -39,13 +39,20 @@ pub(crate) fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// The next connection, however long it takes: what goes wrong with one is no reason to take no more.
+pub(crate) async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(_passing) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
 /// Accepts connections, for ever.
 pub(crate) async fn serve(gate: Rc<Gate>, listener: TcpListener) {
     loop {
-        let Ok((agent, peer)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+        let (agent, peer) = accepted(&listener).await;
         let Some(dialled) = original_destination(&agent, peer) else {
             reset(&agent);
             continue;

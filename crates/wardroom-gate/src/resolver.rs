@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use wardroom_model::{HostName, Outcome, Reason, Verdict};
 
 use crate::gate::Gate;
+use crate::gateway::accepted;
 
 /// Seconds for which a program may keep an answer. A mapping never changes within a session; a minute limits how
 /// long a program keeps a name that the policy no longer allows.
@@ -49,7 +50,7 @@ pub(crate) async fn serve_tcp(gate: Rc<Gate>, listener: TcpListener) -> io::Resu
     let places = Arc::new(Semaphore::new(TCP_CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = accepted(&listener).await;
         let gate = Rc::clone(&gate);
         tokio::task::spawn_local(async move {
             // However a conversation ends, it concerns only the one who began it.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{Domain, Type};
 use support::{Bench, Setup, echo, echo_at, name_server, policy, question, serve_each, verdict};
 use wardroom_gate::control::{Answer, receive, send_policy};
@@ -27,6 +28,12 @@ use wardroom_model::{Captured, Event, Outcome, Reason};
 #[ignore = "the inside of the other tests"]
 fn cell() {
     support::be_the_cell();
+}
+
+#[test]
+#[ignore = "the gate of the other tests"]
+fn gate() {
+    support::be_the_gate();
 }
 
 /// A rule for a name that is dialled at a server of the test's own, without TLS.
@@ -174,6 +181,27 @@ fn n9_the_resolver_speaks_tcp_and_survives_nonsense() {
         |e| matches!(e, Event::Name(q) if matches!(q.verdict.reason, Reason::Malformed(_))),
     );
     assert!(bench.address("api.example.com").octets()[0] == 198);
+}
+
+#[test]
+fn the_resolver_outlives_a_lack_of_descriptors() {
+    let Some(bench) = Bench::start("descriptors", &Setup { own_process: true, ..Setup::default() }) else {
+        return;
+    };
+    let gate = Some(Pid::from_child(bench.process.as_ref().unwrap()));
+    // The gate has raised its own limit to what this process may have at most.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let at_most = |current| {
+        prlimit(gate, Resource::Nofile, Rlimit { current: Some(current), maximum }).unwrap();
+    };
+    at_most(3);
+    let mut tcp = bench.connect((wardroom_kernel::cellnet::RESOLVER, 53)).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    at_most(1024);
+    let asked = question("other.example", RecordType::A);
+    tcp.write_all(&u16::try_from(asked.len()).unwrap().to_be_bytes()).unwrap();
+    tcp.write_all(&asked).unwrap();
+    tcp.read_exact(&mut [0; 2]).unwrap();
 }
 
 #[test]
