@@ -17,6 +17,10 @@ const BURST: f64 = 2_048.0;
 const NEW_NAMES: f64 = 0.5;
 const NEW_NAMES_BURST: f64 = 128.0;
 
+/// Connections to servers for each inspected connection that may be open, on average: its own, and one more for a WebSocket or
+/// for streams of HTTP/2 side by side, which a server of HTTP/1.1 alone takes one each. All of them together, for few use more.
+const EACH: usize = 2;
+
 /// What time a peer has to show its ClientHello. TLS clients send it in their first flight.
 pub(crate) const HELLO_TIME: Duration = Duration::from_secs(10);
 /// What time a server has to begin its answer to a ClientHello: as much as it has to be reached ([`DIAL_TIME`]).
@@ -30,6 +34,7 @@ pub(crate) const DIAL_TIME: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Limits {
     open: Rc<Cell<usize>>,
+    inspecting: Rc<Cell<usize>>,
     waiting: Rc<Cell<usize>>,
     rate: Bucket,
     new_names: Bucket,
@@ -59,6 +64,8 @@ impl Drop for Place {
 pub(crate) enum Reached {
     /// The policy's limit on open connections.
     Open(u32),
+    /// Connections to servers for inspected requests: [`EACH`] for each that the policy's limit permits.
+    Inspecting(usize),
     /// [`WAITING`].
     Waiting,
     /// [`RATE`].
@@ -71,6 +78,7 @@ impl Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(limit) => write!(f, "{limit} open connections"),
+            Self::Inspecting(limit) => write!(f, "{limit} connections to servers for inspected requests"),
             Self::Waiting => write!(f, "{WAITING} connections that have not spoken"),
             Self::Rate => write!(f, "{RATE} new connections a second"),
             Self::NewNames => write!(f, "{NEW_NAMES_BURST} names never looked up before"),
@@ -82,6 +90,7 @@ impl Limits {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             open: Rc::default(),
+            inspecting: Rc::default(),
             waiting: Rc::default(),
             rate: Bucket::new(RATE, BURST, now),
             new_names: Bucket::new(NEW_NAMES, NEW_NAMES_BURST, now),
@@ -95,6 +104,12 @@ impl Limits {
             return Err(Reached::Rate);
         }
         place(&self.open, usize::try_from(limit).unwrap_or(usize::MAX)).ok_or(Reached::Open(limit))
+    }
+
+    /// A place for one more connection to a server for inspected requests, where `limit` is the policy's on open connections.
+    pub(crate) fn inspecting(&self, limit: u32) -> Result<Place, Reached> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(EACH);
+        place(&self.inspecting, limit).ok_or(Reached::Inspecting(limit))
     }
 
     /// Whether any connection is open.
@@ -196,5 +211,9 @@ mod tests {
         while limits.open(now, 3).is_ok() {}
         assert_eq!(limits.open(now, 3).unwrap_err(), Reached::Rate);
         assert!(limits.open(now + Duration::from_secs(1), 3).is_ok());
+        let places: Vec<_> = (0..3 * EACH).map(|_| limits.inspecting(3).unwrap()).collect();
+        assert_eq!(limits.inspecting(3).unwrap_err(), Reached::Inspecting(6));
+        drop(places);
+        assert!(limits.inspecting(3).is_ok());
     }
 }

@@ -34,7 +34,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use support::Bench;
+use support::{Bench, Setup};
 use tokio::task::LocalSet;
 use wardroom_model::event::ConnectionPhase;
 use wardroom_model::{Captured, Event, Reason};
@@ -597,4 +597,51 @@ fn trailers_pass_between_two_sides_of_http_2() {
     });
     let end = ended(&mut bench, "/v1/grpc");
     assert_eq!((end.status, end.sent), (Some(200), 2));
+}
+
+#[test]
+fn n18_streams_to_a_server_of_http_1_become_no_more_connections_than_the_policy_s_limit_allows() {
+    // A server that never answers: every stream keeps a connection.
+    let web = Web::each(&[b"http/1.1"], |mut tls, say| {
+        drop(say.send(web::read_head(&mut tls).unwrap_or_default()));
+        drop(tls.read(&mut [0]));
+    });
+    let policy = format!("[network]\nconnections = 4\n\n{}", web.policy(RULE));
+    let setup = Setup { policy: &policy, inspected: &[HOST], ..Setup::default() };
+    let Some(mut bench) = Bench::start("n18", &setup) else { return };
+    block_on(async {
+        let sender = connect(&bench).await;
+        let ask_one = |n: usize| {
+            let mut sender = sender.clone();
+            async move { ask(&mut sender, "GET", &format!("https://{HOST}/v1/{n}")).await }
+        };
+        let waiting: Vec<_> = (0..8).map(|n| tokio::task::spawn_local(ask_one(n))).collect();
+        let arrived = async {
+            while bench.record().iter().filter(|event| is_decided(event)).count() < 8 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        arrived.await;
+        let (status, body) = tokio::time::timeout(Duration::from_secs(5), ask_one(8)).await.unwrap();
+        assert_eq!(status.as_u16(), 503, "{body}");
+        let said: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(said["error"]["type"], "wardroom_refused");
+        assert!(said["error"]["reason"].as_str().unwrap().contains("8 connections to servers"), "{body}");
+        assert_eq!(web.heads.try_iter().count(), 8);
+        // What is given up makes room.
+        waiting.iter().for_each(tokio::task::JoinHandle::abort);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let again = tokio::time::timeout(Duration::from_millis(300), ask_one(9)).await;
+        assert!(again.is_err(), "{again:?}");
+    });
+    let end = ended(&mut bench, "/v1/8");
+    assert!(matches!(end.verdict.reason, Reason::LimitReached(_)), "{end:?}");
+}
+
+fn is_decided(event: &Event) -> bool {
+    match event {
+        Event::Request(r) => matches!(r.phase, wardroom_model::request::RequestPhase::Decided(_)),
+        _ => false,
+    }
 }

@@ -173,7 +173,8 @@ pub(crate) async fn agent_over_http2(bytes: &[u8], size: usize) -> Option<usize>
     let (server, to_server) = duplex(ROOM);
     let arrived = Rc::<Arrived>::default();
     tokio::task::spawn_local(reflect(server, Rc::clone(&arrived)));
-    session.pool.speak_two(to_server, &session.tasks).await.ok()?;
+    let place = inside.gate.limits.inspecting(1).ok()?;
+    session.pool.speak_two((to_server, place), &session.tasks).await.ok()?;
     let (agent, gate) = duplex(ROOM);
     let (mut answers, mut asks) = tokio::io::split(agent);
     let speak = async {
@@ -246,7 +247,8 @@ pub(crate) async fn server_over_http1(bytes: &[u8], size: usize, method: &str) -
     let inside = INSIDE.with(Clone::clone)?;
     let session = inside.session();
     let (server, to_server) = duplex(ROOM);
-    let one = upstream::speak_one(to_server, &session.tasks).await.ok()?;
+    let place = inside.gate.limits.inspecting(1).ok()?;
+    let one = upstream::speak_one((to_server, place), &session.tasks).await.ok()?;
     session.pool.keep(one);
     let (agent, gate) = duplex(ROOM);
     let serve = async { drop(serve::one(&session, gate).await) };

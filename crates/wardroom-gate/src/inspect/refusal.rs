@@ -29,7 +29,10 @@ pub(super) struct Named<'a> {
 
 /// A verdict with the status that says it.
 pub(super) fn by(verdict: Verdict) -> Refusal {
-    let status = if verdict.outcome == Outcome::Refused {
+    let status = if matches!(verdict.reason, Reason::LimitReached(_)) {
+        // It passes by itself, and no rule more would help.
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if verdict.outcome == Outcome::Refused {
         StatusCode::FORBIDDEN
     } else if verdict.reason == Reason::TooSlow {
         StatusCode::GATEWAY_TIMEOUT

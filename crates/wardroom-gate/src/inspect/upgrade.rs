@@ -25,12 +25,13 @@ use super::roots::Speech;
 use super::session::Session;
 use super::upstream::{Flood, Server, address_one, broken, connect};
 use crate::credential::Refusal;
+use crate::limits::Place;
 
 /// A WebSocket that has been agreed on.
 #[derive(Debug)]
 pub(super) struct Upgraded {
     flight: Rc<Flight>,
-    server: oneshot::Receiver<(Server, Bytes)>,
+    server: oneshot::Receiver<(Server, Place, Bytes)>,
 }
 
 /// Asks the server for a WebSocket, over a connection that is for nothing else.
@@ -40,14 +41,14 @@ pub(super) async fn send(
     receipt: Receipt,
     (mut head, out): (request::Parts, Out),
 ) -> Result<Response<Incoming>, Refusal> {
-    let server = connect(session, receipt, Speech::One).await.map_err(refusal::by)?;
+    let (server, place) = connect(session, receipt, Speech::One).await.map_err(refusal::by)?;
     let opened = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
     let (mut one, connection) = opened.map_err(|e| refusal::failed(broken(&e)))?;
     let (upgraded, pipe) = oneshot::channel();
     session.tasks.start(async move {
         // An error is told to whoever waits for the answer; nobody waits when the agent has left.
         if let Ok(parts) = connection.without_shutdown().await {
-            drop(upgraded.send((parts.io.into_inner(), parts.read_buf)));
+            drop(upgraded.send((parts.io.into_inner(), place, parts.read_buf)));
         }
     });
     head.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -82,7 +83,7 @@ impl Upgraded {
     /// Moves bytes both ways until both sides have finished, or it is cut.
     pub(super) async fn carry<A: AsyncRead + AsyncWrite>(self, agent: A, early: Bytes) {
         let Self { flight, server } = self;
-        let Ok((server, first)) = server.await else { return };
+        let Ok((server, _place, first)) = server.await else { return };
         let (mut from_agent, mut to_agent) = split(agent);
         let (mut from_server, mut to_server) = split(server);
         let out = pump(&mut from_agent, &mut to_server, early, |part| flight.scrambled(part), Bytes::new);

@@ -35,6 +35,7 @@ use super::roots::{Speech, unverified};
 use super::session::{Session, Tasks};
 use crate::attempt::permitted;
 use crate::dial::dial;
+use crate::limits::Place;
 
 /// A server's end of a connection. In a box, because it is moved through every layer above it.
 pub(super) type Server = Box<TlsStream<TcpStream>>;
@@ -107,22 +108,22 @@ impl Pool {
             return Err(failed(Reason::Unreachable("closed before the request was sent".to_owned())));
         };
         // In a box of its own: most requests need none of it.
-        let server = Box::pin(connect(session, receipt, Speech::Any)).await?;
+        let (server, place) = Box::pin(connect(session, receipt, Speech::Any)).await?;
         let two = server.get_ref().1.alpn_protocol() == Some(H2);
         let lease = if two {
-            Lease::Two(Box::pin(self.speak_two(server, &session.tasks)).await.map_err(failed)?)
+            Lease::Two(Box::pin(self.speak_two((server, place), &session.tasks)).await.map_err(failed)?)
         } else {
             self.only_one.set(true);
-            Lease::One(Box::pin(speak_one(server, &session.tasks)).await.map_err(failed)?)
+            Lease::One(Box::pin(speak_one((server, place), &session.tasks)).await.map_err(failed)?)
         };
         drop(waiting);
         Ok(lease)
     }
 
-    /// HTTP/2 with the server, over whatever carries it, for this request and the next ones.
+    /// HTTP/2 with the server, over whatever carries it, for this request and the next ones. It keeps its place until it ends.
     pub(super) async fn speak_two<S>(
         &self,
-        server: S,
+        (server, place): (S, Place),
         tasks: &Tasks,
     ) -> Result<http2::SendRequest<Out>, Reason>
     where
@@ -138,7 +139,10 @@ impl Pool {
             .max_local_error_reset_streams(RESET_HERE);
         let server = Frames::new(server, Peer::Server, Rc::clone(&self.idle_frames));
         let (two, connection) = builder.handshake(TokioIo::new(server)).await.map_err(|e| broken(&e))?;
-        tasks.start(async move { drop(connection.await) });
+        tasks.start(async move {
+            drop(connection.await);
+            drop(place);
+        });
         *self.two.borrow_mut() = Some(two.clone());
         Ok(two)
     }
@@ -304,12 +308,18 @@ impl Flood {
     }
 }
 
-/// Dials the server for a recorded request, and makes sure that it is the one.
-pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech) -> Result<Server, Verdict> {
+/// Dials the server for a recorded request, and makes sure that it is the one. The place is the connection's among all.
+pub(super) async fn connect(
+    session: &Session,
+    receipt: Receipt,
+    speech: Speech,
+) -> Result<(Server, Place), Verdict> {
     let gate = &session.gate;
     let policy = gate.policy();
     let permit = permitted(session.attempt.decide(&policy))?;
     let because = |reason| Verdict { rule: permit.verdict().rule.clone(), ..failed(reason) };
+    let place = gate.limits.inspecting(policy.connections());
+    let place = place.map_err(|reached| because(Reason::LimitReached(reached.to_string())))?;
     let config = gate.inspector.roots.config(permit.authorities(), speech).map_err(because)?;
     let name = ServerName::try_from(session.host.as_str().to_owned());
     let name = name.map_err(|e| because(Reason::FailedClosed(e.to_string())))?;
@@ -320,14 +330,17 @@ pub(super) async fn connect(session: &Session, receipt: Receipt, speech: Speech)
     let connector = TlsConnector::from(config);
     let handshake = connector.connect_with(name, tcp, |tls| tls.set_buffer_limit(Some(TLS_BUFFER)));
     match timeout(HANDSHAKE_TIME, handshake).await {
-        Ok(Ok(server)) => Ok(Box::new(server)),
+        Ok(Ok(server)) => Ok((Box::new(server), place)),
         Ok(Err(error)) => Err(because(unverified(&error))),
         Err(_elapsed) => Err(because(Reason::TooSlow)),
     }
 }
 
-/// HTTP/1.1 with a server, over whatever carries it.
-pub(super) async fn speak_one<S>(server: S, tasks: &Tasks) -> Result<http1::SendRequest<Out>, Reason>
+/// HTTP/1.1 with a server, over whatever carries it. It keeps its place until it ends.
+pub(super) async fn speak_one<S>(
+    (server, place): (S, Place),
+    tasks: &Tasks,
+) -> Result<http1::SendRequest<Out>, Reason>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -335,12 +348,15 @@ where
     let opened = builder.max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
     let (one, connection) = opened.map_err(|e| broken(&e))?;
     // How it ends is told to whoever waits for an answer.
-    tasks.start(async move { drop(connection.await) });
+    tasks.start(async move {
+        drop(connection.await);
+        drop(place);
+    });
     Ok(one)
 }
 
 fn failed(reason: Reason) -> Verdict {
-    let ours = matches!(reason, Reason::FailedClosed(_));
+    let ours = matches!(reason, Reason::FailedClosed(_) | Reason::LimitReached(_));
     let outcome = if ours { Outcome::Refused } else { Outcome::Failed };
     Verdict { outcome, reason, rule: None }
 }
