@@ -312,6 +312,15 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_an_encrypted_directory_is_added_or_removed() {
+        // FS_IOC_ADD_ENCRYPTION_KEY, FS_IOC_REMOVE_ENCRYPTION_KEY, FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS
+        for request in [0xc050_6617, 0xc040_6618, 0xc040_6619] {
+            let got = answer(PLAIN, "ioctl", [3, request, 0xbeef, 0, 0, 0]);
+            assert_eq!(got, Some(Answer::Refuse(Errno::OPNOTSUPP)), "{request:#x}");
+        }
+    }
+
+    #[test]
     fn tracing_is_refused_unless_the_policy_says_so() {
         let may_trace = FilterOptions { audit_reads: false, may_trace: true };
         for call in ["ptrace", "process_vm_readv", "process_vm_writev"] {

@@ -189,6 +189,7 @@ pub(super) const RULES: &[Rule] = &[
     // Absent: programs try these first and fall back.
     absent(&["openat2"], Errno::NOSYS, "its flags and mode lie in memory, where another thread can change what was recorded; openat serves"),
     absent(&["statmount", "listmount", "lsm_list_modules", "lsm_get_self_attr"], Errno::NOSYS, "about the machine, not the agent"),
+    absent(&["io_setup"], Errno::NOSYS, "contexts are counted for the whole machine (fs.aio-max-nr): an agent that takes them all leaves the operator's databases none"),
     absent(&["file_setattr"], Errno::NOSYS, "changes a file's flags through a descriptor that only reads; refused as an ioctl as well"),
 
     // Allowed.
@@ -215,7 +216,7 @@ pub(super) const RULES: &[Rule] = &[
     allow(&["clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "getitimer", "setitimer"], "time"),
     allow(&["timer_create", "timer_delete", "timer_settime", "timer_gettime", "timer_getoverrun", "timerfd_create", "timerfd_settime", "timerfd_gettime"], "time"),
     allow(&["epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "ppoll", "pselect6", "eventfd2"], "waits"),
-    allow(&["io_setup", "io_submit", "io_getevents", "io_cancel", "io_destroy"], "asynchronous I/O on what is open"),
+    allow(&["io_submit", "io_getevents", "io_cancel", "io_destroy"], "on a context of io_setup, of which there is none"),
     allow(&["accept", "accept4", "shutdown", "getsockname", "getpeername", "setsockopt", "recvfrom", "recvmsg", "recvmmsg"], "on sockets whose address was recorded"),
     refuse_when(&["getsockopt"], &[Is(1, SOL_SOCKET), Is(2, SO_PEERPIDFD)], Errno::NOPROTOOPT, "hold the process that connected, which is the guard's"),
     allow(&["getsockopt"], "on sockets whose address was recorded"),
@@ -294,13 +295,17 @@ const ARCH_SET_FS: u32 = 0x1002;
 /// `TIOCSTI`, `TIOCLINUX`, `TIOCCONS`, `TIOCSETD`.
 const TERMINAL_TRICKS: &[u32] = &[0x5412, 0x541c, 0x541d, 0x5423];
 /// `FS_IOC_SETFLAGS` and its 32-bit form, `FS_IOC_FSSETXATTR`, `FS_IOC_SETVERSION`, `FS_IOC_ENABLE_VERITY`,
-/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_ADD_ENCRYPTION_KEY`, `EXT4_IOC_SETVERSION`, `EXT4_IOC_ALLOC_DA_BLKS`; of btrfs,
-/// `SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions, and `SUBVOL_SETFLAGS`: changes that no open for
-/// writing announces.
+/// `FS_IOC_SET_ENCRYPTION_POLICY`, `FS_IOC_GET_ENCRYPTION_PWSALT` (which makes one), `FS_IOC_ADD_ENCRYPTION_KEY`,
+/// `FS_IOC_REMOVE_ENCRYPTION_KEY` and its form for all users (in user mode the operator's key), `EXT4_IOC_SETVERSION`,
+/// `EXT4_IOC_ALLOC_DA_BLKS`; of btrfs, `SNAP_CREATE`, `SUBVOL_CREATE`, `SNAP_DESTROY`, their second versions, `SUBVOL_SETFLAGS`,
+/// and `SET_RECEIVED_SUBVOL` with its 32-bit form: changes that no open for writing announces. Freezing, trimming and naming
+/// a file system take a capability over it.
 #[rustfmt::skip]
 const FILE_FLAGS: &[u32] = &[
-    0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0xc050_6617, 0x4008_6604, 0x0000_660c,
-    0x5000_9401, 0x5000_940e, 0x5000_940f, 0x5000_9417, 0x5000_9418, 0x5000_943f, 0x4008_941a,
+    0x4008_6602, 0x4004_6602, 0x401c_5820, 0x4008_7602, 0x4080_6685, 0x800c_6613, 0x4010_6614, 0xc050_6617, 0xc040_6618, 0xc040_6619,
+    0x4008_6604, 0x0000_660c,
+    0x5000_9401, 0x5000_940e, 0x5000_940f, 0x5000_9417, 0x5000_9418, 0x5000_943f, 0x4008_941a, 0xc0c8_9425,
+    0xc0c0_9425,
 ];
 /// `F_SETLEASE`, and `F_SETDELEG` (Linux 6.19).
 const LEASES: &[u32] = &[1024, 1040];

@@ -27,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     ("an_exec_through_proc_is_not_said_to_have_failed", through_proc),
     ("an_agent_changes_nothing_of_init_s", init_is_left_alone),
     ("the_operator_s_budgets_are_not_the_agent_s", budgets),
+    ("the_machine_s_budgets_are_not_the_agent_s", machine),
     ("a_landlock_domain_takes_one_of_the_kernel_s_places", within_a_domain),
     ("without_a_landlock_domain_all_places_are_free", without_a_domain),
     ("the_guard_ends_with_its_cell", ends),
@@ -226,6 +227,22 @@ print(instances, signals)
     assert_eq!(status, 0, "{said}");
     assert_eq!(instances.to_string(), wanted);
     assert!((1..=4096).contains(&signals), "{said}");
+}
+
+/// What the kernel counts for the machine as a whole.
+fn machine(world: &World) {
+    let script = r#"
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+context = ctypes.c_ulong()
+assert libc.syscall(206 if os.uname().machine == "x86_64" else 0, 1, ctypes.byref(context)) < 0 # io_setup
+assert ctypes.get_errno() == errno.ENOSYS
+"#;
+    let mut at = guarded(world);
+    let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
+    assert_eq!(status, 0, "{said}");
+    let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
+    assert_eq!(refused, 0, "what programs ask for and do without is no attempt");
 }
 
 /// What `verify` tells a cell with Landlock from one without by. Each case is a process of its own.
