@@ -57,6 +57,10 @@ const LINKS: &[(&str, &str)] = &[
 /// What `/dev/shm` may hold: what container engines give, which browsers and databases have learned to live with.
 const SHARED_MEMORY: u64 = 64 << 20;
 
+/// Terminals of one cell. The kernel has 4,096 for the machine and keeps 1,024 for the host's own mount (kernel.pty.max, reserve):
+/// the rest is enough for 48 cells, and 64 for the largest wall of terminal windows.
+const TERMINALS: &str = "64";
+
 /// A device: readable and writable, but nothing that is executed, and no privilege by it.
 const DEVICE: Protection = Protection { read_only: false, no_suid: true, no_dev: false, no_exec: true };
 
@@ -151,6 +155,7 @@ fn terminals(root: &mut Root) -> Result<OwnedFd, Fault> {
         ("mode", Some("0620")),
         ("uid", Some(owner.as_str())),
         ("gid", Some(owner.as_str())),
+        ("max", Some(TERMINALS)),
     ];
     let pts = mount::new_filesystem("devpts", &options, DEVICE).at(step, "/dev/pts")?;
     let place = root.directory(Path::new("/dev/pts"))?;

@@ -321,6 +321,18 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_are_as_on_a_machine_without() {
+        for (call, args, plain) in [
+            ("mmap", [0, 0x20_0000, 3, 0x4_0022, 0, 0], [0, 0x20_0000, 3, 0x22, 0, 0]),
+            ("memfd_create", [0xbeef, 5, 0, 0, 0, 0], [0xbeef, 3, 0, 0, 0, 0]),
+            ("shmget", [0, 0x20_0000, 0o5600, 0, 0, 0], [0, 0x20_0000, 0o1600, 0, 0, 0]),
+        ] {
+            assert_eq!(answer(PLAIN, call, args), Some(Answer::Absent(Errno::NOMEM)), "{call}");
+            assert_eq!(answer(PLAIN, call, plain), Some(Answer::Allow), "{call}");
+        }
+    }
+
+    #[test]
     fn tracing_is_refused_unless_the_policy_says_so() {
         let may_trace = FilterOptions { audit_reads: false, may_trace: true };
         for call in ["ptrace", "process_vm_readv", "process_vm_writev"] {

@@ -89,6 +89,15 @@ const fn absent(calls: &'static [&'static str], errno: Errno, why: &'static str)
     Rule { calls, when: &[], answer: Answer::Absent(errno), why }
 }
 
+const fn absent_when(
+    calls: &'static [&'static str],
+    when: &'static [Test],
+    errno: Errno,
+    why: &'static str,
+) -> Rule {
+    Rule { calls, when, answer: Answer::Absent(errno), why }
+}
+
 const fn moot_when(calls: &'static [&'static str], when: &'static [Test], why: &'static str) -> Rule {
     Rule { calls, when, answer: Answer::Moot, why }
 }
@@ -154,6 +163,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["prctl"], &[Is(0, PR_SET_MM)], Errno::PERM, "change what /proc says of its image"),
     refuse_when(&["ioctl"], &[OneOf(1, TERMINAL_TRICKS)], Errno::PERM, "put input into a terminal or change its line discipline"),
     refuse_when(&["ioctl"], &[OneOf(1, FILE_FLAGS)], Errno::OPNOTSUPP, "change a file's flags, seal or encryption through a descriptor that only reads"),
+    refuse_when(&["setsockopt"], &[Is(1, SOL_SOCKET), OneOf(2, SOCKET_PROGRAMS)], Errno::NOPROTOOPT, "attach a program to a socket: the machine has one budget for those and for everybody's seccomp filters (net.core.bpf_jit_limit)"),
     refuse(&["setgroups"], Errno::PERM, "change its groups"),
     refuse_when(&["fcntl"], &[OneOf(1, LEASES)], Errno::INVAL, "hold up by a lease whoever opens a file outside"),
 
@@ -190,6 +200,9 @@ pub(super) const RULES: &[Rule] = &[
     absent(&["openat2"], Errno::NOSYS, "its flags and mode lie in memory, where another thread can change what was recorded; openat serves"),
     absent(&["statmount", "listmount", "lsm_list_modules", "lsm_get_self_attr"], Errno::NOSYS, "about the machine, not the agent"),
     absent(&["io_setup"], Errno::NOSYS, "contexts are counted for the whole machine (fs.aio-max-nr): an agent that takes them all leaves the operator's databases none"),
+    absent_when(&["mmap"], &[AnyBit(3, MAP_HUGETLB)], Errno::NOMEM, "as on a machine without a pool of huge pages: they are outside of the limit on memory, and everybody's"),
+    absent_when(&["memfd_create"], &[AnyBit(1, MFD_HUGETLB)], Errno::NOMEM, "the same"),
+    absent_when(&["shmget"], &[AnyBit(2, SHM_HUGETLB)], Errno::NOMEM, "the same"),
     absent(&["file_setattr"], Errno::NOSYS, "changes a file's flags through a descriptor that only reads; refused as an ioctl as well"),
 
     // Allowed.
@@ -309,6 +322,9 @@ const FILE_FLAGS: &[u32] = &[
 ];
 /// `F_SETLEASE`, and `F_SETDELEG` (Linux 6.19).
 const LEASES: &[u32] = &[1024, 1040];
+const MAP_HUGETLB: u32 = 0x4_0000;
+const MFD_HUGETLB: u32 = 0x4;
+const SHM_HUGETLB: u32 = 0o4000;
 /// The cell's first process, as its pid namespace numbers it.
 const INIT: u32 = 1;
 const PRIO_USER: u32 = 2;
@@ -331,6 +347,9 @@ const SOCK_SEQPACKET: u32 = 5;
 /// A pidfd of who connected (Linux 6.5).
 const SO_PEERPIDFD: u32 = 77;
 const SOL_SOCKET: u32 = 1;
+/// `SO_ATTACH_FILTER`, `SO_ATTACH_BPF`, `SO_ATTACH_REUSEPORT_CBPF`, `SO_ATTACH_REUSEPORT_EBPF`. Refused as by a kernel that does
+/// not know them, after which libpcap filters by itself, without a word.
+const SOCKET_PROGRAMS: &[u32] = &[26, 50, 51, 52];
 /// The default of a stream, and `IPPROTO_TCP`.
 const TCP: &[u32] = &[0, 6];
 /// The default of a datagram, and `IPPROTO_UDP`.

@@ -232,17 +232,25 @@ print(instances, signals)
 /// What the kernel counts for the machine as a whole.
 fn machine(world: &World) {
     let script = r#"
-import ctypes, errno, os
+import ctypes, errno, os, socket
 libc = ctypes.CDLL(None, use_errno=True)
 context = ctypes.c_ulong()
 assert libc.syscall(206 if os.uname().machine == "x86_64" else 0, 1, ctypes.byref(context)) < 0 # io_setup
 assert ctypes.get_errno() == errno.ENOSYS
+terminals = []
+try:
+    while True: terminals += os.openpty()
+except OSError as error: assert error.errno == errno.ENOSPC, error
+for option in [26, 50, 51, 52]: # SO_ATTACH_FILTER and its kin
+    try: socket.socket().setsockopt(socket.SOL_SOCKET, option, bytes(16)); raise SystemExit("a program is attached")
+    except OSError as error: assert error.errno == errno.ENOPROTOOPT, error
+print(len(terminals) // 2)
 "#;
     let mut at = guarded(world);
     let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
-    assert_eq!(status, 0, "{said}");
+    assert_eq!((status, said.trim()), (0, "64"));
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
-    assert_eq!(refused, 0, "what programs ask for and do without is no attempt");
+    assert_eq!(refused, 4, "the programs of sockets; what programs ask for and do without is no attempt");
 }
 
 /// What `verify` tells a cell with Landlock from one without by. Each case is a process of its own.
