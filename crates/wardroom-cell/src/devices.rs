@@ -33,6 +33,7 @@ const HIDDEN: &[(&str, &str)] = &[
     ("config.gz", "what could be attacked"),
     ("sysrq-trigger", "restarts the machine"),
     ("interrupts", "keystroke timing of the operator"),
+    ("softirqs", "the same"),
     ("acpi", "hardware"),
     ("asound", "hardware"),
     ("bus", "hardware"),

@@ -124,7 +124,7 @@ fn processes(world: &World) {
 }
 
 fn proc_files(world: &World) {
-    let hidden = "kcore kmsg kallsyms keys key-users timer_list vmallocinfo slabinfo modules cmdline interrupts sysrq-trigger";
+    let hidden = "kcore kmsg kallsyms keys key-users timer_list vmallocinfo slabinfo modules cmdline interrupts softirqs sysrq-trigger";
     let said = says(
         world,
         &format!("cd /proc; for f in {hidden}; do [ -e $f ] && head -c 1 $f | wc -c; done; true"),
