@@ -19,8 +19,13 @@ use crate::wire::Blueprint;
 const LOCKED_MEMORY: u64 = 4 << 20;
 /// Signals that are queued or promised to timers: they count as the operator's own, who has some ten thousands.
 const QUEUED_SIGNALS: u64 = 4096;
-/// Bytes of a core. Of 1 no core comes; with 0 the kernel would start the host's helper for it, as the host's root (core(5)).
+/// Bytes of a core. Of 1 no file comes, nor does the host's helper start; with 0 the kernel would start it, as the host's root
+/// (core(5)). A host's socket for cores gets one whatever the limit: see [`empty_cores`].
 const CORE: u64 = 1;
+/// What most programs have everywhere: no cell has less.
+const LEAST_DESCRIPTORS: u64 = 1024;
+/// `PID_MAX_LIMIT`: no machine has more tasks.
+const MOST_TASKS: u64 = 4 << 20;
 /// Bytes in POSIX message queues and queued signals: the kernel's own defaults for a user.
 const QUEUED_BYTES: u64 = 819_200;
 
@@ -54,11 +59,26 @@ fn budget_one(of: &str, part: u64) -> Mechanism {
     Mechanism { name: format!("inotify {of}"), asked: text, got }
 }
 
+/// Takes all memory out of the cores that a host with a socket for them (`core_pattern` with `@`, Linux 6.16) gets whatever the
+/// limit on them. Inherited by fork and exec, and nobody inside writes to `/proc`. Init is the file's owner here, and not later.
+pub(crate) fn empty_cores() -> Result<Mechanism, Fault> {
+    const FILTER: &str = "/proc/self/coredump_filter";
+    const NOTHING: &str = "00000000";
+    let got = match std::fs::write(FILTER, NOTHING) {
+        Ok(()) => std::fs::read_to_string(FILTER).at(Step::Check, FILTER)?.trim().to_owned(),
+        // A kernel without CONFIG_ELF_CORE makes no cores.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => NOTHING.into(),
+        Err(error) => return Err(Fault::new(Step::Limits, FILTER, &error)),
+    };
+    same("memory in a core".into(), NOTHING.into(), got)
+}
+
 /// Resource limits. They hold for each process and are inherited.
-pub(crate) fn limit(limits: &Limits) -> Result<Vec<Mechanism>, Fault> {
+pub(crate) fn limit(plan: &Blueprint) -> Result<Vec<Mechanism>, Fault> {
+    let limits = &plan.limits;
     let mut wanted = vec![
         ("core", Resource::Core, CORE),
-        ("nofile", Resource::Nofile, limits.descriptors),
+        ("nofile", Resource::Nofile, descriptors(limits)),
         ("memlock", Resource::Memlock, LOCKED_MEMORY),
         ("msgqueue", Resource::Msgqueue, QUEUED_BYTES),
         ("sigpending", Resource::Sigpending, QUEUED_SIGNALS),
@@ -67,21 +87,47 @@ pub(crate) fn limit(limits: &Limits) -> Result<Vec<Mechanism>, Fault> {
     if limits.by == LimitsBy::RlimitsOnly {
         // Data, not address space: runtimes reserve far more addresses than they use.
         wanted.extend(limits.memory.map(|memory| ("data", Resource::Data, memory)));
-        // Counted within the cell's user namespace, so this is a bound of the cell (Linux 5.14).
-        wanted.extend(limits.tasks.map(|tasks| ("nproc", Resource::Nproc, tasks)));
     }
+    wanted.extend(tasks(plan).map(|tasks| ("nproc", Resource::Nproc, tasks)));
     wanted.into_iter().map(|(name, resource, value)| limit_one(name, resource, value)).collect()
+}
+
+/// Tasks, where a limit on them is a process's: counted within the cell's user namespace, so this is a bound of the cell (Linux
+/// 5.14). In user mode each counts as the operator's own as well, so there is always one.
+fn tasks(plan: &Blueprint) -> Option<u64> {
+    let own = match plan.limits.by {
+        LimitsBy::Cgroup => None,
+        LimitsBy::RlimitsOnly => plan.limits.tasks,
+    };
+    match plan.identity {
+        Identity::Range { .. } => own,
+        Identity::Operator { .. } => own.or_else(|| rustix::process::getrlimit(Resource::Nproc).current),
+    }
+}
+
+/// Descriptors of one process, so that those of all tasks stay within a quarter of what the machine has (systemd makes that
+/// boundless; else it is a tenth of memory in KiB). Threads can have a table each.
+fn descriptors(limits: &Limits) -> u64 {
+    let machine = std::fs::read_to_string("/proc/sys/fs/file-max").ok();
+    share_of(machine.and_then(|text| text.trim().parse().ok()).unwrap_or(0), limits)
+}
+
+fn share_of(machine: u64, limits: &Limits) -> u64 {
+    let tasks = limits.tasks.unwrap_or(MOST_TASKS).max(1);
+    limits.descriptors.min((machine / 4 / tasks).max(LEAST_DESCRIPTORS))
 }
 
 /// Whether a limit counts what is the operator's own as well, so that half of the operator's must stay.
 fn is_shared(resource: Resource) -> bool {
-    matches!(resource, Resource::Memlock | Resource::Sigpending)
+    matches!(resource, Resource::Memlock | Resource::Sigpending | Resource::Nproc)
 }
 
 fn limit_one(name: &str, resource: Resource, asked: u64) -> Result<Mechanism, Fault> {
     // A host's hard limit that is lower stays: lowering is all that an unprivileged user may do.
-    let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let value = asked.min(if is_shared(resource) { most / 2 } else { most });
+    let now = rustix::process::getrlimit(resource);
+    let most = now.maximum.unwrap_or(u64::MAX);
+    // The operator's other programs live by the soft one.
+    let value = asked.min(if is_shared(resource) { now.current.unwrap_or(most) / 2 } else { most });
     let limit = Rlimit { current: Some(value), maximum: Some(value) };
     rustix::process::setrlimit(resource, limit).at(Step::Limits, name)?;
     let got = rustix::process::getrlimit(resource);
@@ -253,4 +299,28 @@ fn expect(status: &str, name: &str, key: &str, asked: &str) -> Result<Mechanism,
 /// A NUL-terminated copy; bytes after a NUL could never reach the kernel anyway, so such a string is refused.
 pub(crate) fn c_string(bytes: &[u8]) -> Result<CString, Errno> {
     CString::new(bytes).map_err(|_nul| Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptors_of_all_tasks_are_a_quarter_of_the_machine_s_at_most() {
+        let limits = |tasks| Limits {
+            by: LimitsBy::Cgroup,
+            memory: None,
+            cpus: None,
+            tasks,
+            descriptors: 16_384,
+            file_size: None,
+        };
+        // 24 GiB without systemd, and any machine with.
+        assert_eq!(share_of(2_466_165, &limits(Some(512))), 1204);
+        assert_eq!(share_of(2_466_165, &limits(Some(20))), 16_384);
+        assert_eq!(share_of(9_223_372_036_854_775_807, &limits(None)), 16_384);
+        // What nobody bounds or says gets the least.
+        assert_eq!(share_of(2_466_165, &limits(None)), 1024);
+        assert_eq!(share_of(0, &limits(Some(2))), 1024);
+    }
 }

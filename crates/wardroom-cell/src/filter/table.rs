@@ -174,7 +174,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["setpriority"], &[Is(0, PRIO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
     refuse_when(&["ioprio_set"], &[Is(0, IOPRIO_WHO_USER)], Errno::PERM, "change the scheduling of the cell's init"),
     refuse_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2), NonNull(3)], Errno::PERM, "change the limit on cores and hear the old one at once"),
-    moot_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2)], "there are no cores; with the limit at 0 the host's helper would be started for one all the same (core(5))"),
+    moot_when(&["prlimit64"], &[Is(1, RLIMIT_CORE), NonNull(2)], "no core file comes of the limit of 1; with the limit at 0 the host's helper would be started for one all the same (core(5))"),
 
     // Ids: programs that drop privileges to what they have already work; a change is an attempt.
     allow_when(&["setuid", "setgid", "setfsuid", "setfsgid"], &[OneOf(0, OWN_ID)], "to the id it has"),
@@ -268,7 +268,7 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
     refuse(&["modify_ldt"], Errno::NOSYS, "change its segment table"),
     allow(&["stat", "lstat", "access", "readlink", "getdents", "utime", "utimes", "futimesat"], "looks at what the walls let it see; times of its own files"),
     allow(&["dup2", "pipe", "poll", "select", "epoll_create", "epoll_wait", "eventfd", "signalfd", "inotify_init", "pause", "alarm", "time"], "older forms of the calls above"),
-    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "there are no cores"),
+    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "the limit on cores stays, as above"),
     allow(&["fork", "vfork", "getpgrp", "getrlimit", "setrlimit"], "older forms of the calls above"),
 ];
 
@@ -276,7 +276,7 @@ pub(super) const ARCHITECTURE: &[Rule] = &[
 #[cfg(target_arch = "aarch64")]
 pub(super) const ARCHITECTURE: &[Rule] = &[
     audit(&["set_tid_address"], Audit::FirstCall, "glibc and musl call it once, at the very start"),
-    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "there are no cores"),
+    moot_when(&["setrlimit"], &[Is(0, RLIMIT_CORE)], "the limit on cores stays, as above"),
     allow(&["getrlimit", "setrlimit"], "its share of the machine, under its limits"),
 ];
 

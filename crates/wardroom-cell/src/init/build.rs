@@ -38,7 +38,7 @@ pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> 
 
     fail.at(Step::Identity)?;
     let mut taken = await_go(control, plan)?;
-    become_owner(plan.identity)?;
+    let cores = become_owner(plan.identity)?;
     let budgets = privileges::budget();
 
     let mut root = Root::new()?;
@@ -50,9 +50,10 @@ pub(super) fn build(setup: &Setup, control: &OwnedFd) -> Result<OwnedFd, Fault> 
 
     fail.at(Step::Isolation)?;
     let mut mechanisms = vec![privileges::isolate(plan)?];
+    mechanisms.push(cores);
     mechanisms.extend(budgets);
     fail.at(Step::Limits)?;
-    mechanisms.extend(privileges::limit(&plan.limits)?);
+    mechanisms.extend(privileges::limit(plan)?);
     mechanisms.append(&mut root.mechanisms);
     drop(root);
 
@@ -140,27 +141,30 @@ fn keep(
     Ok(())
 }
 
-/// Takes the identity that owns the cell's user namespace.
-fn become_owner(identity: Identity) -> Result<(), Fault> {
+/// Takes the identity that owns the cell's user namespace, and empties the cores while its own `/proc` belongs to it.
+fn become_owner(identity: Identity) -> Result<Mechanism, Fault> {
     let step = Step::Identity;
-    match identity {
+    let cores = match identity {
         Identity::Operator { uid, gid } => {
             // The maps are written from inside, for which /proc/self must belong to us, so for a moment we are dumpable.
             // Nobody but the operator's own processes could look, and there is nothing to see yet.
             rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).at(step, "dumpable")?;
             let one = |outside| Extent { inside: AGENT_ID, outside, count: 1 };
             idmap::write(None, one(uid), one(gid), true).at(step, "the map of users")?;
+            privileges::empty_cores()?
         }
         Identity::Range { .. } => {
+            let cores = privileges::empty_cores()?;
             // Root of the range for the building: what is made belongs to it, and not to the agent.
             rustix::thread::set_thread_groups(&[]).at(step, "no groups")?;
             rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).at(step, "the group")?;
             rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).at(step, "the user")?;
+            cores
         }
-    }
+    };
     privileges::hold_on()?;
     rustix::process::umask(Mode::empty());
-    Ok(())
+    Ok(cores)
 }
 
 /// Carries out the plan's mounts in order; returns the cell's terminals.

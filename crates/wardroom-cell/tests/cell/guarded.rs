@@ -17,7 +17,7 @@ use wardroom_scribe::Handoff;
 
 use rustix::process::{Resource, geteuid, getrlimit};
 
-use crate::harness::{Case, World, run_in};
+use crate::harness::{Case, Mode, World, run_in};
 
 pub(crate) const CASES: &[Case] = &[
     ("the_ledger_sees_a_cell_as_it_is_inside", seen_from_inside),
@@ -189,6 +189,9 @@ for attempt in attempts:
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0)) # as programs do that hold secrets
 try: resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)); raise SystemExit("it hears an old limit that nobody wrote")
 except PermissionError: pass
+try: open("/proc/self/coredump_filter", "w").write("33"); raise SystemExit("cores have its memory")
+except OSError: pass
+assert open("/proc/self/coredump_filter").read() == "00000000\n"
 print(resource.getrlimit(resource.RLIMIT_CORE))
 "#;
     let mut at = guarded(world);
@@ -205,14 +208,14 @@ print(resource.getrlimit(resource.RLIMIT_CORE))
 /// What a process inside can have of what counts as the operator's own.
 fn budgets(world: &World) {
     let script = r#"
-import ctypes, os, signal
+import ctypes, os, resource, signal
 libc = ctypes.CDLL(None)
 instances = 0
 while libc.inotify_init1(0) >= 0: instances += 1
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
 signals = 0
 while libc.sigqueue(os.getpid(), signal.SIGRTMIN, None) == 0: signals += 1
-print(instances, signals)
+print(instances, signals, *resource.getrlimit(resource.RLIMIT_NPROC))
 "#;
     let mut at = guarded(world);
     let asked = at.cell.mechanisms().iter().find(|of| of.name == "inotify instances").unwrap();
@@ -222,9 +225,15 @@ print(instances, signals)
     }
     let wanted = asked.asked.clone();
     let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
-    let [instances, signals] =
-        [0, 1].map(|at| said.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap());
+    let [instances, signals, soft, hard] =
+        [0, 1, 2, 3].map(|at| said.split_whitespace().nth(at).unwrap().parse::<i64>().unwrap());
     assert_eq!(status, 0, "{said}");
+    if world.mode == Mode::User
+        && let Some(most) = getrlimit(Resource::Nproc).current
+    {
+        let half = i64::try_from(most / 2).unwrap();
+        assert_eq!((soft, hard), (half, half), "processes");
+    }
     assert_eq!(instances.to_string(), wanted);
     assert!((1..=4096).contains(&signals), "{said}");
 }

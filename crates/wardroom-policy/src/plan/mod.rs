@@ -222,8 +222,8 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 /// ABI 3 (Linux 6.2) is the first that governs truncation; without it a file opened for reading elsewhere can be emptied.
 const LANDLOCK_ABI: u32 = 3;
 
-/// Open files of one process. Node's and Chromium's own wishes end at 8,192 to 16,384; 512 tasks with as many stay far
-/// below the kernel's `fs.file-max` on a machine of 8 GiB only if few of them are greedy, which a control group sees.
+/// Open files of one process. Node's and Chromium's own wishes end at 8,192 to 16,384. A cell takes fewer where those of all its
+/// tasks would be more than a quarter of the machine's (`fs.file-max`).
 const DESCRIPTORS: u64 = 16_384;
 
 /// The largest file, 64 GiB: above any model or image that an agent has reason to keep, below a disk.
