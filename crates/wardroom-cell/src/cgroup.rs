@@ -265,6 +265,10 @@ fn legacy_settings(controller: &str, directory: &Path, limits: &Limits) -> Vec<S
         "memory" => {
             if let Some(memory) = limits.memory {
                 set("cgroup memory", "memory.limit_in_bytes", pages(memory));
+                // Buffers of TCP sockets, which the first version counts by themselves.
+                if directory.join("memory.kmem.tcp.limit_in_bytes").exists() {
+                    set("cgroup tcp buffers", "memory.kmem.tcp.limit_in_bytes", pages(memory));
+                }
                 // Memory and swap together; not there where the kernel does not account for swap.
                 if directory.join("memory.memsw.limit_in_bytes").exists() {
                     set("cgroup swap", "memory.memsw.limit_in_bytes", pages(memory));

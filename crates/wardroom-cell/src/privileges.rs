@@ -22,6 +22,9 @@ const QUEUED_SIGNALS: u64 = 4096;
 /// Bytes of a core. Of 1 no file comes, nor does the host's helper start; with 0 the kernel would start it, as the host's root
 /// (core(5)). A host's socket for cores gets one whatever the limit: see [`empty_cores`].
 const CORE: u64 = 1;
+/// The most that one TCP socket's buffer grows to, each way. The loopback, on which a cell's traffic ends, is as fast as with the
+/// kernel's 4 to 32 MiB: there is no way for a long window to fill.
+const TCP_BUFFER: u64 = 1 << 20;
 /// What most programs have everywhere: no cell has less.
 const LEAST_DESCRIPTORS: u64 = 1024;
 /// `PID_MAX_LIMIT`: no machine has more tasks.
@@ -42,21 +45,36 @@ pub(crate) fn isolate(plan: &Blueprint) -> Result<Mechanism, Fault> {
     Ok(Mechanism { name: "keyring".into(), asked: "own".into(), got: got.into() })
 }
 
-/// Budgets of the kernel that count as the operator's own, and in system mode as those of the host's root: a part of them. They are
-/// those of the cell's user namespace, and are reached through the host's `/proc`, so this comes before its tree is let go of.
+/// Budgets of the kernel that count as the operator's own, and in system mode as those of the host's root, or as the machine's: a
+/// part of them. They are those of the cell's user and network namespaces, and are reached through the host's `/proc`, so this
+/// comes before its tree is let go of. A host whose `/proc/sys` cannot be written to, as within container engines, leaves what it
+/// has; the record says so.
 pub(crate) fn budget() -> Vec<Mechanism> {
-    [("instances", 4), ("watches", 2)].map(|(of, part)| budget_one(of, part)).into()
+    let watching = [("instances", 4), ("watches", 2)].map(|(of, part)| watching(of, part));
+    watching.into_iter().chain(["tcp_rmem", "tcp_wmem"].map(buffers)).collect()
 }
 
-/// A host whose `/proc/sys` cannot be written to, as within container engines, leaves what it has; the record says so.
-fn budget_one(of: &str, part: u64) -> Mechanism {
+fn watching(of: &str, part: u64) -> Mechanism {
     let most = std::fs::read_to_string(format!("/proc/sys/fs/inotify/max_user_{of}"));
     let asked = most.ok().and_then(|text| text.trim().parse::<u64>().ok()).map(|most| (most / part).max(1));
     let text = asked.map_or_else(|| "a part of the host's".to_owned(), |asked| asked.to_string());
-    let own = format!("/proc/sys/user/max_inotify_{of}");
-    let set = std::fs::write(&own, &text).and_then(|()| std::fs::read_to_string(&own));
-    let got = set.map_or_else(|error| format!("the host's ({error})"), |got| got.trim().to_owned());
-    Mechanism { name: format!("inotify {of}"), asked: text, got }
+    set(format!("inotify {of}"), &format!("/proc/sys/user/max_inotify_{of}"), text)
+}
+
+/// Least, first and most bytes of a TCP socket's buffer: what a machine has for all of them (`net.ipv4.tcp_mem`) is everybody's.
+fn buffers(of: &str) -> Mechanism {
+    let own = format!("/proc/sys/net/ipv4/{of}");
+    let now = std::fs::read_to_string(&own).unwrap_or_default();
+    let sizes = now.split_whitespace().filter_map(|size| size.parse::<u64>().ok());
+    let asked: Vec<String> = sizes.map(|size| size.min(TCP_BUFFER).to_string()).collect();
+    set(of.to_owned(), &own, asked.join(" "))
+}
+
+fn set(name: String, file: &str, asked: String) -> Mechanism {
+    let set = std::fs::write(file, &asked).and_then(|()| std::fs::read_to_string(file));
+    let words = |got: String| got.split_whitespace().collect::<Vec<_>>().join(" ");
+    let got = set.map_or_else(|error| format!("the host's ({error})"), words);
+    Mechanism { name, asked, got }
 }
 
 /// Takes all memory out of the cores that a host with a socket for them (`core_pattern` with `@`, Linux 6.16) gets whatever the

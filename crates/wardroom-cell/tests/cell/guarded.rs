@@ -253,9 +253,15 @@ except OSError as error: assert error.errno == errno.ENOSPC, error
 for option in [26, 50, 51, 52]: # SO_ATTACH_FILTER and its kin
     try: socket.socket().setsockopt(socket.SOL_SOCKET, option, bytes(16)); raise SystemExit("a program is attached")
     except OSError as error: assert error.errno == errno.ENOPROTOOPT, error
+for buffers in ["tcp_rmem", "tcp_wmem"]:
+    assert int(open(f"/proc/sys/net/ipv4/{buffers}").read().split()[2]) <= 1 << 20, buffers
 print(len(terminals) // 2)
 "#;
     let mut at = guarded(world);
+    if at.cell.mechanisms().iter().any(|of| of.name == "tcp_wmem" && of.asked != of.got) {
+        eprintln!("SKIPPED: the machine's budgets: /proc/sys cannot be written to here");
+        return;
+    }
     let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
     assert_eq!((status, said.trim()), (0, "64"));
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
