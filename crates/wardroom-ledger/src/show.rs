@@ -76,7 +76,7 @@ pub fn line(record: &Record, time: impl Fn(u64) -> String) -> Vec<Part> {
 fn program(actor: &Actor) -> String {
     match actor.pid {
         0 => "somebody".to_owned(),
-        pid => format!("{}[{pid}]", actor.program.path),
+        pid => format!("{}[{pid}]", word(&actor.program.path)),
     }
 }
 
@@ -116,22 +116,24 @@ pub fn subject(event: &Event) -> String {
         },
         Event::Exec(exec) => match &exec.interpreter {
             None => words(&exec.arguments),
-            Some(interpreter) => format!("{} (script, run by {interpreter})", words(&exec.arguments)),
+            Some(interpreter) => {
+                format!("{} (script, run by {})", words(&exec.arguments), word(interpreter))
+            }
         },
         Event::Image(image) => match &image.announced {
             None => "is the image that was loaded".to_owned(),
-            Some(announced) => format!("was loaded, but {announced} was announced"),
+            Some(announced) => format!("was loaded, but {} was announced", word(announced)),
         },
         Event::Exit(exit) => {
             let status = exit.status.map(|status| format!(" with status {status}")).unwrap_or_default();
             let unseen = exit.unseen.as_ref();
-            let unseen =
-                unseen.map(|path| format!(", and the image that it executed as {path} was never seen"));
+            let unseen = unseen
+                .map(|path| format!(", and the image that it executed as {} was never seen", word(path)));
             format!("ended{status}{}", unseen.unwrap_or_default())
         }
         Event::File(file) => match &file.other {
-            None => format!("{} {}", file_word(file.op), file.path),
-            Some(other) => format!("{} {} -> {other}", file_word(file.op), file.path),
+            None => format!("{} {}", file_word(file.op), word(&file.path)),
+            Some(other) => format!("{} {} -> {}", file_word(file.op), word(&file.path), word(other)),
         },
         Event::Socket(socket) => format!("{} {}", socket_word(socket.op), target(&socket.address)),
         Event::Connection(connection) => {
@@ -149,13 +151,14 @@ pub fn subject(event: &Event) -> String {
             }
         }
         Event::Name(query) => {
-            format!("{} {}{}", numbers::query_type(query.rtype), query.name, times(query.count))
+            format!("{} {}{}", numbers::query_type(query.rtype), word(&query.name), times(query.count))
         }
         Event::Packet(packet) => {
             format!("{} to {}{}", numbers::protocol(packet.protocol), place(packet), times(packet.count))
         }
         Event::Privilege(privilege) => {
-            let detail = privilege.detail.as_ref().map(|detail| format!(" {detail}")).unwrap_or_default();
+            let detail = privilege.detail.as_ref();
+            let detail = detail.map(|detail| format!(" {}", word(detail))).unwrap_or_default();
             format!("{}{detail}{}", one_line(&privilege.call), times(privilege.count))
         }
         Event::Policy(change) => match &change.refused {
@@ -282,11 +285,21 @@ fn ledger_note(note: &LedgerNote) -> String {
 
 /// NUL-separated arguments as words.
 fn words(arguments: &Captured) -> String {
+    quoted(&in_one_line(of_record(arguments.shown())), arguments)
+}
+
+/// A path, or what else an agent chose, as one word: so that what follows it in a line is ours.
+fn word(text: &Captured) -> String {
+    quoted(&in_one_line([text.shown()]), text)
+}
+
+/// Words in one line, escaped, with the length of what they were cut from.
+fn quoted(line: &[u8], of: &Captured) -> String {
     let mut out = String::new();
-    if escape(&in_one_line(of_record(arguments.shown())), &mut out).is_err() {
+    if escape(line, &mut out).is_err() {
         out.push('?');
     }
-    if let Some(whole) = arguments.whole()
+    if let Some(whole) = of.whole()
         && write!(out, "… ({} bytes)", whole.length).is_err()
     {
         out.push('…');
@@ -316,8 +329,8 @@ fn target(address: &SocketTarget) -> String {
     match address {
         SocketTarget::Inet(address) => address.to_string(),
         SocketTarget::Unix(path) => match path.shown().strip_prefix(b"\0") {
-            Some(name) => format!("unix:@{}", Captured::path(name)),
-            None => format!("unix:{path}"),
+            Some(name) => format!("unix:@{}", word(&Captured::path(name))),
+            None => format!("unix:{}", word(path)),
         },
         SocketTarget::Other(family) => format!("address family {family}"),
         SocketTarget::Unreadable => "an address that cannot be read".to_owned(),
@@ -355,6 +368,27 @@ fn socket_word(op: SocketOp) -> &'static str {
 mod tests {
     use super::*;
     use wardroom_model::event::NameQuery;
+
+    #[test]
+    fn no_path_looks_like_what_is_said_about_it() {
+        use wardroom_model::event::{FileAct, Program};
+        let act = |path: &str, other: Option<&str>| {
+            let actor =
+                Actor { pid: 42, program: Program { path: Captured::from("/tmp/a b"), trusted: false } };
+            let verdict = Verdict::refused(Reason::NoRoute);
+            let (path, other) = (Captured::from(path), other.map(Captured::from));
+            let file = FileAct { actor, op: FileOp::Rename, path, other, mode: None, verdict };
+            assert_eq!(program(&file.actor), "'/tmp/a b'[42]");
+            subject(&Event::File(file))
+        };
+        assert_eq!(act("/w/a", Some("/w/b")), "rename /w/a -> /w/b");
+        assert_eq!(act("/w/a -> b", Some("c")), "rename '/w/a -> b' -> c");
+        let forged = "x (permitted by rule) [policy.toml:3]";
+        assert_eq!(act(forged, None), format!("rename '{forged}'"));
+        assert_eq!(act("x\u{a0}(\u{3164}", None), "rename 'x\\u{a0}(\\u{3164}'");
+        let address = SocketTarget::Unix(Captured::path(b"\0a b"));
+        assert_eq!(target(&address), "unix:@'a b'");
+    }
 
     #[test]
     fn questions_and_packets_are_told_in_words() {

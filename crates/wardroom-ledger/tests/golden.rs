@@ -297,7 +297,7 @@ fn files_names_and_privileges_have_their_classes() {
         (ocsf::json(&record, "o")["type_uid"].as_u64().unwrap(), text(&record, |_| "T".into()))
     };
     assert_eq!(shown(&file), (100_105, "T file        seen    /usr/bin/curl[42] rename /a -> /b".into()));
-    let asked = "T dns         refused A evil.example\\u{a} × 3 (no rule permits it)";
+    let asked = "T dns         refused A 'evil.example\\u{a}' × 3 (no rule permits it)";
     assert_eq!(shown(&name), (400_301, asked.into()));
     let tried = "T privilege   refused /usr/bin/curl[42] mount (no rule permits it)";
     assert_eq!(shown(&privilege), (100_304, tried.into()));

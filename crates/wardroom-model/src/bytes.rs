@@ -107,11 +107,25 @@ pub fn escape(bytes: &[u8], out: &mut impl Write) -> fmt::Result {
     Ok(())
 }
 
-/// Characters that change how their neighbours are shown (Unicode bidirectional controls, zero-width marks).
+/// Characters that cannot be seen, or change how their neighbours are shown: Unicode's `Default_Ignorable_Code_Point`, the
+/// categories Cf, Zl, Zp and Zs but for the space, and the empty pattern of Braille.
 #[must_use]
 pub fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    // Most text has none, and can be told by its first comparison.
+    c >= '\u{a0}' && INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
+
+/// From `DerivedCoreProperties.txt` and `UnicodeData.txt`.
+#[rustfmt::skip]
+const INVISIBLE: &[(char, char)] = &[
+    ('\u{a0}', '\u{a0}'), ('\u{ad}', '\u{ad}'), ('\u{34f}', '\u{34f}'), ('\u{600}', '\u{605}'), ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'), ('\u{70f}', '\u{70f}'), ('\u{890}', '\u{891}'), ('\u{8e2}', '\u{8e2}'), ('\u{115f}', '\u{1160}'),
+    ('\u{1680}', '\u{1680}'), ('\u{17b4}', '\u{17b5}'), ('\u{180b}', '\u{180f}'), ('\u{2000}', '\u{200f}'),
+    ('\u{2028}', '\u{202f}'), ('\u{205f}', '\u{206f}'), ('\u{2800}', '\u{2800}'), ('\u{3000}', '\u{3000}'),
+    ('\u{3164}', '\u{3164}'), ('\u{fe00}', '\u{fe0f}'), ('\u{feff}', '\u{feff}'), ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'), ('\u{110bd}', '\u{110bd}'), ('\u{110cd}', '\u{110cd}'), ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'), ('\u{1d173}', '\u{1d17a}'), ('\u{e0000}', '\u{e0fff}'),
+];
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +135,19 @@ mod tests {
     fn control_characters_and_bidi_overrides_are_escaped() {
         let shown = Captured::path(b"a\x1b[2Jb\n\xff\xe2\x80\xae\\").to_string();
         assert_eq!(shown, "a\\u{1b}[2Jb\\u{a}\\xff\\u{202e}\\\\");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        assert!(INVISIBLE.iter().all(|(first, last)| first <= last));
+        let marks = "\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{202e}\u{206a}\u{206f}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{fffb}";
+        let tags_and_spaces = "\u{e0000}\u{e0041}\u{e0fff}\u{a0}\u{2003}\u{202f}\u{3000}";
+        for c in marks.chars().chain(tags_and_spaces.chars()) {
+            assert!(is_invisible(c), "{c:?}");
+        }
+        let seen = " aäß€→日\u{301}\u{1f600}\u{fffd}";
+        assert_eq!(Captured::from(seen).to_string(), seen);
+        assert_eq!(Captured::from("a\u{e0041}\u{a0}").to_string(), "a\\u{e0041}\\u{a0}");
     }
 
     #[test]

@@ -178,7 +178,8 @@ fn harmless(text: &str) -> String {
         c if !c.is_control() && !is_invisible(c) => c,
         c if c.len_utf8() == 1 => '?',
         c if c.len_utf8() == 2 => '¿',
-        // All that is left of the above has three bytes, and so has this.
+        c if c.len_utf8() == 4 => '\u{1f6ab}',
+        // All that is left has three bytes, and so has this.
         _ => '\u{fffd}',
     };
     text.replace("\r\n", " \n").chars().map(replace).collect()

@@ -2,6 +2,8 @@ mod credentials;
 mod hosts;
 mod values;
 
+use wardroom_model::bytes::is_invisible;
+
 use crate::{Policy, Retention};
 
 const MINIMAL: &str = "[agent]\nname = \"scout\"\n\n[isolation]\nkind = \"cell\"\n";
@@ -285,7 +287,7 @@ proptest::proptest! {
 
 #[test]
 fn a_message_never_carries_a_terminal_s_escapes() {
-    let hostile = ["\u{1b}[2J", "\u{9b}2J", "\u{202e}evil", "\r"];
+    let hostile = ["\u{1b}[2J", "\u{9b}2J", "\u{202e}evil", "\r", "\u{e0041}\u{a0}"];
     for text in hostile {
         for place in [
             format!("{text} = 1\n"),
@@ -296,7 +298,7 @@ fn a_message_never_carries_a_terminal_s_escapes() {
         ] {
             let errors = Policy::parse("scout.toml", &with(&place)).unwrap_err();
             for shown in [errors.render(false), errors.lines().join("\n")] {
-                let bad = shown.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
+                let bad = shown.chars().find(|c| (c.is_control() && *c != '\n') || is_invisible(*c));
                 assert_eq!(bad, None, "{place:?}\n{shown:?}");
             }
         }
