@@ -14,7 +14,7 @@ use wardroom_kernel::cellnet::CellSockets;
 use wardroom_kernel::terminal::{self, Pair};
 use wardroom_model::event::Mechanism;
 
-use crate::announce::{Announcement, Announcements};
+use crate::announce::{Announcement, Announcements, Tag};
 use crate::build::Built;
 use crate::cgroup::Cgroup;
 use crate::wire::{self, Program, Reply, Request};
@@ -198,15 +198,17 @@ impl Cell {
     /// Starts a program under the walls of the cell.
     ///
     /// # Errors
-    /// When a stream is a directory. That the program could not be started is told by [`CellEvent::SpawnFailed`], that the cell is
+    /// When a stream is a directory, or the kernel gives no randomness. That the program could not be started is told by [`CellEvent::SpawnFailed`], that the cell is
     /// gone by [`CellEvent::Ended`].
     pub fn spawn(&mut self, spawn: Spawn) -> io::Result<SpawnId> {
         let Spawn { argv, env, directory, stdio, terminal } = spawn;
         stdio.iter().try_for_each(is_a_stream)?;
+        let tag = Tag::new()?;
         self.last += 1;
-        self.announcements.add(self.last, Announcement { argv: argv.clone(), directory: directory.clone() });
+        let announcement = Announcement { tag, argv: argv.clone(), directory: directory.clone() };
+        self.announcements.add(self.last, announcement);
         let program = Program {
-            id: self.last,
+            tag: tag.register(),
             argv: argv.into_iter().map(Into::into).collect(),
             env: env.into_iter().map(Into::into).collect(),
             directory: directory.into_os_string().into_encoded_bytes().into(),

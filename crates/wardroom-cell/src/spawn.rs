@@ -18,7 +18,7 @@ pub(crate) type Failure = (Errno, &'static str);
 /// Becomes the program. Returns only when that failed.
 pub(crate) fn become_program(program: &Program, stdio: &[OwnedFd; 3]) -> Failure {
     match prepare(program, stdio) {
-        Ok((argv, env)) => execute(&argv, &env, program.id),
+        Ok((argv, env)) => execute(&argv, &env, program.tag),
         Err(failure) => failure,
     }
 }
@@ -47,17 +47,17 @@ fn prepare(program: &Program, stdio: &[OwnedFd; 3]) -> Result<(Vec<CString>, Vec
 
 /// Finds the program along `PATH` as a shell would, asking before it executes, so that the ledger shows one exec and
 /// not one for every directory.
-fn execute(argv: &[CString], env: &[CString], id: u32) -> Failure {
+fn execute(argv: &[CString], env: &[CString], tag: u64) -> Failure {
     let Some(name) = argv.first() else { return (Errno::INVAL, "no command") };
     if name.as_bytes().contains(&b'/') {
-        return (process::exec(name, argv, env, id), "the command");
+        return (process::exec(name, argv, env, tag), "the command");
     }
     let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
     let mut worst = Errno::NOENT;
     for directory in path.split(|byte| *byte == b':').filter(|directory| directory.starts_with(b"/")) {
         let Ok(candidate) = c_string(&[directory, b"/", name.as_bytes()].concat()) else { continue };
         match rustix::fs::accessat(CWD, candidate.as_c_str(), Access::EXEC_OK, AtFlags::empty()) {
-            Ok(()) => match process::exec(&candidate, argv, env, id) {
+            Ok(()) => match process::exec(&candidate, argv, env, tag) {
                 Errno::ACCESS => worst = Errno::ACCESS,
                 other => return (other, "the command"),
             },

@@ -99,8 +99,9 @@ pub(crate) struct Program {
     pub(crate) directory: minicbor::bytes::ByteVec,
     #[n(3)]
     pub(crate) terminal: bool,
+    /// For the guard, in its first exec.
     #[n(4)]
-    pub(crate) id: u32,
+    pub(crate) tag: u64,
 }
 
 /// Init to the keeper.

@@ -193,11 +193,11 @@ pub fn exit_now(code: i32) -> ! {
 ///
 /// `tag` stands in the register of a fourth argument, which `execve(2)` does not look at and a seccomp listener sees.
 #[must_use]
-pub fn exec(path: &CStr, argv: &[CString], env: &[CString], tag: u32) -> rustix::io::Errno {
+pub fn exec(path: &CStr, argv: &[CString], env: &[CString], tag: u64) -> rustix::io::Errno {
     let argv = pointers(argv);
     let env = pointers(env);
     // SAFETY: `path` and both arrays are NUL-terminated, as are the strings in them, and all outlive the call.
-    unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), argv.as_ptr(), env.as_ptr(), u64::from(tag)) };
+    unsafe { libc::syscall(libc::SYS_execve, path.as_ptr(), argv.as_ptr(), env.as_ptr(), tag) };
     last_errno()
 }
 

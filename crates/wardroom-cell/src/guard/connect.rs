@@ -154,7 +154,8 @@ impl Guard {
 
     /// The file at this path, if a program of the cell listens there.
     fn own_file(&mut self, call: &Notification, socket: &Held, path: &[u8]) -> Result<OwnedFd, Refused> {
-        let path = absolute(call.thread, u64::from(AT_FDCWD), path.to_vec());
+        let path =
+            absolute(call.thread, u64::from(AT_FDCWD), path.to_vec()).map_err(|_lacks_means| Errno::NFILE)?;
         self.learn_root(call);
         let Some(root) = &self.root else { return Err(Errno::NOENT.into()) };
         let (user, group) = socket.owner;

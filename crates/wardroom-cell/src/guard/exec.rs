@@ -12,7 +12,7 @@ use wardroom_kernel::remote;
 use wardroom_model::event::{Exec, Image};
 use wardroom_model::{Captured, Event, Outcome, Reason, Verdict};
 
-use crate::announce::Announcement;
+use crate::announce::{Announcement, Tag};
 
 use super::place::{AT_FDCWD, absolute, low};
 use super::processes::Process;
@@ -26,6 +26,8 @@ pub(super) struct Announced {
     file: Expected,
     /// The image before it.
     before: Option<FileId>,
+    /// The keeper asked for it.
+    asked: Option<Tag>,
 }
 
 impl Announced {
@@ -73,7 +75,8 @@ impl Guard {
     /// An exec: announced on record, then continued.
     pub(super) fn exec(&mut self, call: &Notification) -> Result<Reply, Trouble> {
         let name = self.filter.name(call.call).unwrap_or_default();
-        self.processes.permit_beyond_budget(self.asked_by_keeper(name, call).is_some());
+        let asked = self.asked_by_keeper(name, call);
+        self.processes.permit_beyond_budget(asked.is_some());
         let settled = self.settled(call.thread).map(|process| process.actor.clone());
         self.processes.permit_beyond_budget(false);
         let actor = settled?;
@@ -87,8 +90,8 @@ impl Guard {
         };
         let wanted = match wanted(name, call) {
             Ok(wanted) => wanted,
-            Err(Trouble::Unreadable(Errno::PERM)) if let Some(asked) = self.asked_by_keeper(name, call) => {
-                return self.first_exec(call, event, &asked);
+            Err(Trouble::Unreadable(Errno::PERM)) if let Some(asked) = &asked => {
+                return self.first_exec(call, event, asked);
             }
             Err(Trouble::Unreadable(errno)) => {
                 event.verdict =
@@ -108,7 +111,9 @@ impl Guard {
         self.record_for(call, &Event::Exec(event))?;
 
         let before = identity::file(call.thread, "exe").ok();
-        let announced = Announced { thread: call.thread, path: Captured::path(&wanted.path), file, before };
+        let path = Captured::path(&wanted.path);
+        let asked = asked.map(|asked| asked.tag);
+        let announced = Announced { thread: call.thread, path, file, before, asked };
         let process = self.processes.of(call.thread)?;
         if process.announced.len() >= MAX_ANNOUNCED {
             return Ok(Reply::Errno(Errno::AGAIN)); // on record, and not continued
@@ -139,8 +144,7 @@ impl Guard {
     /// What the keeper asked init to start with this call, if that is what it is.
     fn asked_by_keeper(&self, name: &str, call: &Notification) -> Option<Announcement> {
         let [_, _, _, tag, ..] = call.arguments;
-        let asked = (name == "execve").then(|| u32::try_from(tag).ok()).flatten()?;
-        self.announcements.get(asked)
+        (name == "execve").then(|| self.announcements.get(tag)).flatten()
     }
 
     /// The first exec of a program that the keeper asked for: on record as it was asked for, then continued.
@@ -157,7 +161,8 @@ impl Guard {
         event.arguments = Captured::cut(&words, ARGUMENTS);
         event.directory = Captured::path(asked.directory.as_os_str().as_encoded_bytes());
         self.record_for(call, &Event::Exec(event))?;
-        let announced = Announced { thread: call.thread, path, file: Expected::Unknown, before: None };
+        let (file, before, asked) = (Expected::Unknown, None, Some(asked.tag));
+        let announced = Announced { thread: call.thread, path, file, before, asked };
         self.processes.of(call.thread)?.announced.push(announced);
         Ok(Reply::Continue)
     }
@@ -184,6 +189,7 @@ impl Guard {
         let process = self.processes.of(thread)?;
         process.actor.program = program;
         let announced = std::mem::take(&mut process.announced);
+        announced.iter().filter_map(|announced| announced.asked).for_each(|tag| self.announcements.seen(tag));
         let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
         let other = if expected || unknown { None } else { announced.into_iter().next_back() };
         let event = Image {
@@ -218,7 +224,10 @@ impl Guard {
                 return (Expected::File(file), first);
             };
             first.get_or_insert_with(|| interpreter.clone());
-            path = absolute(thread, u64::from(AT_FDCWD), interpreter);
+            let Ok(next) = absolute(thread, u64::from(AT_FDCWD), interpreter) else {
+                return (Expected::Unknown, first);
+            };
+            path = next;
         }
         (Expected::Unknown, first)
     }
@@ -243,7 +252,7 @@ fn wanted(name: &str, call: &Notification) -> Result<Wanted, Trouble> {
             arguments,
         });
     }
-    let path = absolute(call.thread, directory, given.clone());
+    let path = absolute(call.thread, directory, given.clone())?;
     Ok(Wanted { given, path, arguments })
 }
 

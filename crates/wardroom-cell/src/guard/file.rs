@@ -105,8 +105,8 @@ fn read(call: &Notification, shape: Shape, processes: &mut Processes) -> Result<
     let mut resolve = |place: Place, text: Vec<u8>| match place {
         Place::Path(_) => absolute_from(text, || bases.of(AT_FDCWD)),
         Place::At(directory, _) => absolute_from(text, || bases.of(low(argument(directory)))),
-        Place::Descriptor(at) => identity::descriptor(call.thread, low(argument(at))).unwrap_or_default(),
-        Place::Text(_) => text,
+        Place::Descriptor(at) => Ok(identity::descriptor(call.thread, low(argument(at))).unwrap_or_default()),
+        Place::Text(_) => Ok(text),
     };
     let (path, other) = match (pointer(shape.place), shape.other.and_then(pointer)) {
         (Some(path), Some(other)) => {
@@ -116,8 +116,8 @@ fn read(call: &Notification, shape: Shape, processes: &mut Processes) -> Result<
         (Some(path), None) => (remote::c_string(call.thread, path)?, None),
         (None, _) => (Vec::new(), None),
     };
-    let other = shape.other.zip(other).map(|(place, text)| resolve(place, text));
-    let path = resolve(shape.place, path);
+    let other = shape.other.zip(other).map(|(place, text)| resolve(place, text)).transpose()?;
+    let path = resolve(shape.place, path)?;
     let other = other.or_else(|| behind(call.thread, &path));
     Ok(Said { meaning, path, other })
 }

@@ -1,29 +1,42 @@
 //! Paths as a call names them, made absolute inside the cell, and compared with the sensitive ones. Nothing is
 //! resolved here: a record says what was asked.
 
+use rustix::io::Errno;
 use rustix::process::Pid;
 use wardroom_kernel::identity;
 
+use super::Trouble;
+
 /// Makes a path absolute as the caller's call would: against its working directory, or against a descriptor.
-/// Where that base cannot be read the path stays as it was given; the kernel will find the same and say so.
-pub(super) fn absolute(thread: Pid, directory: u64, path: Vec<u8>) -> Vec<u8> {
+/// Where that base cannot be read the path stays as it was given; the kernel will find the same and say so. Where it is the guard
+/// that has too little to read it with, the kernel would go on, and the record not say where: the call is refused.
+pub(super) fn absolute(thread: Pid, directory: u64, path: Vec<u8>) -> Result<Vec<u8>, Trouble> {
     absolute_from(path, || base(thread, directory))
 }
 
 /// The same, with what the base is left to the caller.
-pub(super) fn absolute_from(path: Vec<u8>, base: impl FnOnce() -> rustix::io::Result<Vec<u8>>) -> Vec<u8> {
+pub(super) fn absolute_from(
+    path: Vec<u8>,
+    base: impl FnOnce() -> rustix::io::Result<Vec<u8>>,
+) -> Result<Vec<u8>, Trouble> {
     if path.first() == Some(&b'/') {
-        return path;
+        return Ok(path);
     }
-    let Ok(mut base) = base() else { return path };
+    let mut base = match base() {
+        Ok(base) => base,
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            return Err(Trouble::Unheld("reading where a path begins", errno));
+        }
+        Err(_the_kernel_s_to_find) => return Ok(path),
+    };
     if path.is_empty() {
-        return base;
+        return Ok(base);
     }
     if base.last() != Some(&b'/') {
         base.push(b'/');
     }
     base.extend_from_slice(&path);
-    base
+    Ok(base)
 }
 
 fn base(thread: Pid, directory: u64) -> rustix::io::Result<Vec<u8>> {
@@ -145,9 +158,18 @@ mod tests {
     fn relative_paths_are_told_from_their_base() {
         let own = rustix::process::getpid();
         let cwd = std::env::current_dir().unwrap().into_os_string().into_encoded_bytes();
-        let told = absolute(own, u64::from(AT_FDCWD), b"a/b".to_vec());
+        let told = absolute(own, u64::from(AT_FDCWD), b"a/b".to_vec()).unwrap();
         assert_eq!(told, [cwd.as_slice(), b"/a/b"].concat());
-        assert_eq!(absolute(own, 0xffff_ffff_ffff_ff9c, b"/x".to_vec()), b"/x");
-        assert_eq!(absolute(own, 999_999, b"x".to_vec()), b"x");
+        assert_eq!(absolute(own, 0xffff_ffff_ffff_ff9c, b"/x".to_vec()).unwrap(), b"/x");
+        assert_eq!(absolute(own, 999_999, b"x".to_vec()).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_place_that_the_guard_lacks_the_means_to_tell_is_not_recorded_as_less_than_it_is() {
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let told = absolute_from(b"x".to_vec(), || Err(errno));
+            assert!(matches!(told, Err(Trouble::Unheld(_, why)) if why == errno), "{told:?}");
+        }
+        assert_eq!(absolute_from(b"x".to_vec(), || Err(Errno::NOENT)).unwrap(), b"x");
     }
 }

@@ -15,7 +15,7 @@ use wardroom_model::plan::CellPlan;
 use wardroom_model::{Event, Outcome};
 use wardroom_scribe::Handoff;
 
-use rustix::process::{Resource, geteuid, getrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::harness::{Case, Mode, World, run_in};
 
@@ -30,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     ("the_machine_s_budgets_are_not_the_agent_s", machine),
     ("a_landlock_domain_takes_one_of_the_kernel_s_places", within_a_domain),
     ("without_a_landlock_domain_all_places_are_free", without_a_domain),
+    ("who_says_to_be_the_operator_s_command_is_held_within_the_agent_s_budget", impostors),
     ("the_guard_ends_with_its_cell", ends),
 ];
 
@@ -266,6 +267,36 @@ print(len(terminals) // 2)
     assert_eq!((status, said.trim()), (0, "64"));
     let refused = at.handoff.taken().iter().filter(|event| matches!(event, Event::Privilege(_))).count();
     assert_eq!(refused, 4, "the programs of sockets; what programs ask for and do without is no attempt");
+}
+
+/// Eighty processes that execute something as the command of the cell did, by its number, and the room for sixty of them.
+fn impostors(world: &World) {
+    let script = r#"
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+execve = 59 if os.uname().machine == "x86_64" else 221
+nothing = (ctypes.c_char_p * 2)(b"x", None)
+reader, writer = os.pipe()
+children = []
+for _ in range(80):
+    child = os.fork()
+    if child == 0:
+        libc.syscall(execve, b"/none", nothing, nothing, ctypes.c_ulong(1))
+        os.write(writer, bytes([ctypes.get_errno()]))
+        signal.pause()
+    children.append(child)
+    print(os.read(reader, 1)[0])
+for child in children: os.kill(child, signal.SIGKILL)
+"#;
+    let mut plan = world.plan();
+    plan.limits.descriptors = 256;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum: Some(256) }).unwrap();
+    let mut at = guarded_as(&plan);
+    let (status, said) = run_in(&mut at.cell, &["python3", "-c", script]);
+    assert_eq!((status, said.lines().count()), (0, 80), "{said}");
+    let refused = said.lines().filter(|errno| *errno == "1").count();
+    assert!(refused >= 15, "{refused} of 80 were refused");
+    assert_eq!(run_in(&mut at.cell, &["true"]).0, 0, "the operator's next command is not");
 }
 
 /// What `verify` tells a cell with Landlock from one without by. Each case is a process of its own.
