@@ -220,7 +220,52 @@ fn a_script_is_recorded_with_its_interpreter_and_runs_as_it() {
     assert!(seen.result.status.success());
     let execs = execs(&seen.events);
     assert_eq!(execs[0].interpreter.as_ref().unwrap().shown(), b"/bin/sh");
-    assert_eq!(images(&seen.events)[0].announced, None);
+    assert_eq!((&images(&seen.events)[0].announced, &images(&seen.events)[0].arguments), (&None, &None));
+}
+
+#[test]
+fn arguments_that_nobody_changed_are_those_that_were_announced() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    let script = |name: &str, line: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, line).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    script("plain", "#!/bin/sh -e\ntrue\n");
+    script("blank", "#! /bin/echo \t with  blanks \t\nx");
+    script("endless", "#!/bin/echo");
+    script("nested", &format!("#!{at}/plain of a script\n"));
+    let long = "x".repeat(100_000);
+    let seen = shell(
+        PLAIN,
+        &format!(
+            "cd {at} && ./plain one '' two && ./blank && ./endless && ./nested && PATH=. plain 1 && /bin/echo {long}"
+        ),
+    );
+    assert!(seen.result.status.success(), "{}", text(&seen.result));
+    let bare = watched(PLAIN, || {
+        let line = r#"
+import ctypes, os
+if os.fork() == 0:
+    here, words = os.open(".", 0), (ctypes.c_char_p * 3)(b"x", b"one", None)
+    os.chdir("/")
+    os.set_inheritable(here, True)
+    ctypes.CDLL(None).syscall(322 if os.uname().machine == "x86_64" else 281, here, b"plain", words, words, 0)
+    os._exit(9)
+assert os.wait()[1] == 0
+os.execv("/proc/self/exe", ["python3", "-c", ""])
+"#;
+        command("python3").current_dir(dir.path()).args(["-c", line]).output().unwrap()
+    });
+    assert!(bare.result.status.success(), "{}", text(&bare.result));
+    for events in [&seen.events, &bare.events] {
+        for image in images(events) {
+            assert_eq!((&image.announced, &image.arguments), (&None, &None), "{image:?}");
+        }
+    }
+    assert_eq!(images(&seen.events).len(), 7);
+    assert!(images(&bare.events).len() >= 3, "python may be a script that finds another");
 }
 
 #[test]
@@ -292,6 +337,103 @@ fn an_exec_whose_path_is_changed_behind_the_guard_is_a_mismatch() {
         }
     }
     assert!(lied > 0 && told > 0, "{lied} lied, {told} told");
+}
+
+/// A program that changes one letter of `TEXT`, an argument or the path, while a child of it executes `PATH`, two hundred times.
+const FLIPPING: &str = r#"
+    #include <pthread.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+    static char text[] = TEXT;
+    static void *flip(void *p) { volatile char *at = &text[AT]; (void)p; for (;;) { *at = 'b'; *at = 'a'; } }
+    int main(void) {
+        for (int i = 0; i < 200; i++) {
+            if (fork() == 0) {
+                pthread_t t;
+                pthread_create(&t, 0, flip, 0);
+                usleep(1000);
+                char *argv[] = {"x", ARGUMENT, 0}, *env[] = {0};
+                execve(PATH, argv, env);
+                _exit(9);
+            }
+            wait(0);
+        }
+        return 0;
+    }"#;
+
+/// What `echo` said and what is on record of the same run: a difference is marked, with what was found.
+fn assert_marked(seen: &Watched<Output>, said: impl Fn(&Exec) -> u8) {
+    assert!(seen.result.status.success(), "{}", text(&seen.result));
+    let mut printed =
+        text(&seen.result).lines().map(|line| *line.as_bytes().last().unwrap()).collect::<Vec<_>>();
+    let (mut announced, mut lied, mut recorded) = (BTreeMap::new(), 0, Vec::new());
+    for event in &seen.events {
+        match event {
+            Event::Exec(exec) => drop(announced.insert(exec.actor.pid, said(exec))),
+            Event::Image(image) if image.actor.program.path.shown().ends_with(b"/echo") => {
+                let found = image.arguments.as_ref().map(|found| found.shown()[found.shown().len() - 2]);
+                lied += usize::from(found.is_some());
+                recorded.push(found.unwrap_or(announced[&image.actor.pid]));
+                assert_ne!(found, Some(announced[&image.actor.pid]), "{image:?}");
+            }
+            _ => {}
+        }
+    }
+    printed.sort_unstable();
+    recorded.sort_unstable();
+    assert_eq!(printed, recorded);
+    assert!(lied > 0 && lied < 200, "{lied} of 200 lied");
+}
+
+#[test]
+fn arguments_that_are_changed_behind_the_guard_are_on_record_as_the_program_got_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["-pthread", "-DTEXT=\"word-a\"", "-DAT=5", "-DARGUMENT=text", "-DPATH=\"/bin/echo\""];
+    let Some(program) = compiled("arguments_that_are_changed", dir.path(), FLIPPING, &flags) else { return };
+    let seen = watched(PLAIN, || command(&program).output().unwrap());
+    assert_marked(&seen, |exec| exec.arguments.shown()[exec.arguments.shown().len() - 2]);
+}
+
+#[test]
+fn a_script_that_is_changed_behind_the_guard_is_on_record_as_its_interpreter_got_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["say-a", "say-b"] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, "#!/bin/echo\n").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let flags = ["-pthread", "-DTEXT=\"say-a\"", "-DAT=4", "-DARGUMENT=0", "-DPATH=text"];
+    let Some(program) = compiled("a_script_that_is_changed", dir.path(), FLIPPING, &flags) else { return };
+    let seen = watched(PLAIN, || command(&program).current_dir(dir.path()).output().unwrap());
+    assert_marked(&seen, |exec| *exec.path.shown().last().unwrap());
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn an_exec_that_failed_is_no_image_whatever_call_comes_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <asm/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int n, char **given) {
+            char *argv[] = {"never", "ran", 0};
+            unsigned long fs;
+            if (n > 1) return 0;
+            syscall(SYS_execve, "/proc/self/exe", argv, 8); /* an environment that cannot be read */
+            syscall(SYS_execve, given[0], argv, 8);
+            syscall(SYS_arch_prctl, ARCH_GET_FS, &fs);
+            syscall(SYS_arch_prctl, ARCH_SET_FS, fs);
+            execl(given[0], "itself", "again", (char *)0);
+            return 9;
+        }"#;
+    let Some(program) = compiled("an_exec_that_failed", dir.path(), source, &[]) else { return };
+    let seen = watched(PLAIN, || command(&program).output().unwrap());
+    assert!(seen.result.status.success(), "{:?}", seen.result);
+    // A host that puts every stack at the same place does not tell the second from the first.
+    let each_its_own = std::fs::read_to_string("/proc/sys/kernel/randomize_va_space").unwrap().trim() != "0";
+    assert_eq!((execs(&seen.events).len(), images(&seen.events).len()), (4, 1 + usize::from(each_its_own)));
 }
 
 #[test]
@@ -510,8 +652,10 @@ fn works(test: &str, program: &str, line: &str) {
         privileges(&seen.events).iter().map(|privilege| privilege.call.clone()).collect();
     refused.dedup();
     assert!(seen.result.status.success(), "{}\nrefused: {refused:?}", text(&seen.result));
-    let mismatches: Vec<_> =
-        images(&seen.events).into_iter().filter(|image| image.announced.is_some()).collect();
+    let mismatches: Vec<_> = images(&seen.events)
+        .into_iter()
+        .filter(|image| image.announced.is_some() || image.arguments.is_some())
+        .collect();
     assert!(mismatches.is_empty(), "{mismatches:?}");
 }
 

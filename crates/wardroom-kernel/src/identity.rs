@@ -2,6 +2,8 @@
 //! Paths come out as they are inside the cell; nothing is followed that the cell could point at the host.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -71,6 +73,47 @@ pub fn file(pid: Pid, name: &str) -> Result<FileId> {
     let path = format!("/proc/{}/{name}", pid.as_raw_nonzero());
     let stat = rustix::fs::statat(CWD, path, AtFlags::empty())?;
     Ok(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// A program in memory: what only an exec changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its file.
+    pub file: FileId,
+    /// Where the kernel put the end of its stack: an address of each exec's own, where `randomize_va_space` is not 0.
+    pub stack: u64,
+}
+
+/// The program that a thread runs.
+///
+/// # Errors
+/// As [`link`].
+pub fn loaded(thread: Pid) -> Result<Loaded> {
+    let file = file(thread, "exe")?;
+    let thread = thread.as_raw_nonzero();
+    // Of the thread alone: what its process has used, which is the other choice, is summed up over all threads.
+    let stat = read(&format!("/proc/{thread}/task/{thread}/stat"), 1024)?; // 52 fields, the second of at most 66 bytes
+    // That second one, the program's name, is the program's to choose. Field 28 is the stack, 0 for who may not know.
+    let after = stat.rsplit(|byte| *byte == b')').next().unwrap_or_default();
+    let stack = after.split(|byte| *byte == b' ').nth(26);
+    let stack = stack.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).ok_or(Errno::SRCH)?;
+    Ok(Loaded { file, stack })
+}
+
+/// The arguments that a process was executed with, a NUL after each, as the kernel wrote them into its memory. Right after
+/// an exec they are that; later the program may have written over them.
+///
+/// # Errors
+/// As [`link`].
+pub fn command_line(pid: Pid) -> Result<Vec<u8>> {
+    read(&format!("/proc/{}/cmdline", pid.as_raw_nonzero()), MAX_COMMAND)
+}
+
+fn read(path: &str, bound: u64) -> Result<Vec<u8>> {
+    let mut all = Vec::with_capacity(1024);
+    let got = File::open(path).and_then(|file| file.take(bound).read_to_end(&mut all));
+    got.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    Ok(all)
 }
 
 /// The process that a thread belongs to, read from its status: the slow way, for kernels without `PIDFD_GET_INFO`.
@@ -158,10 +201,28 @@ pub fn is_absent(root: impl AsFd, path: &[u8]) -> bool {
     })
 }
 
+/// The kernel takes at most three quarters of `_STK_LIM` (8 MiB) of arguments and environment together.
+const MAX_COMMAND: u64 = 6 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rustix::process::getpid;
+
+    #[test]
+    fn a_program_in_memory_is_told_by_its_file_its_stack_and_its_arguments() {
+        let own = loaded(getpid()).unwrap();
+        assert_eq!(own.file, file(getpid(), "exe").unwrap());
+        let within = std::fs::read_to_string("/proc/self/maps").unwrap().lines().any(|line| {
+            let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let address = |hex| u64::from_str_radix(hex, 16).unwrap();
+            line.ends_with("[stack]") && (address(from)..address(to)).contains(&own.stack)
+        });
+        assert!(within, "{own:?}");
+        let arguments: Vec<u8> =
+            std::env::args_os().flat_map(|word| [word.as_encoded_bytes(), b"\0"].concat()).collect();
+        assert_eq!(command_line(getpid()).unwrap(), arguments);
+    }
 
     #[test]
     fn only_what_nobody_can_find_is_absent() {

@@ -184,24 +184,31 @@ fn process(actor: &Actor) -> Value {
     json!({ "pid": actor.pid, "name": name, "file": { "path": path, "name": name, "type_id": 1 } })
 }
 
+fn shown(bytes: &[u8]) -> String {
+    Captured::cut(bytes, usize::MAX).to_string()
+}
+
+fn words(arguments: &Captured) -> Value {
+    json!(of_record(arguments.shown()).map(shown).collect::<Vec<String>>())
+}
+
 /// What the class has places for goes to `out`, the rest to `unmapped`.
 fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, event: &Event) {
     match event {
         Event::Exec(Exec { path, arguments, directory, interpreter, .. }) => {
-            let shown = |bytes: &[u8]| Captured::cut(bytes, usize::MAX).to_string();
             let line = shown(&in_one_line(of_record(arguments.shown())));
             out.insert(
                 "process".into(),
                 json!({ "cmd_line": line, "file": file(path), "working_directory": text(directory) }),
             );
-            let words: Vec<String> = of_record(arguments.shown()).map(shown).collect();
-            unmapped.insert("argv".into(), json!(words));
+            unmapped.insert("argv".into(), words(arguments));
             insert(unmapped, "interpreter", interpreter.as_ref().map(text));
             insert(unmapped, "arguments_bytes", arguments.whole().map(|whole| json!(whole.length)));
         }
         Event::Image(image) => {
             out.insert("process".into(), process(&image.actor));
             insert(unmapped, "announced", image.announced.as_ref().map(text));
+            insert(unmapped, "argv_not_announced", image.arguments.as_ref().map(words));
         }
         Event::Exit(exit) => {
             out.insert("process".into(), process(&exit.actor));

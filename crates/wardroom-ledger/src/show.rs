@@ -120,10 +120,17 @@ pub fn subject(event: &Event) -> String {
                 format!("{} (script, run by {})", words(&exec.arguments), word(interpreter))
             }
         },
-        Event::Image(image) => match &image.announced {
-            None => "is the image that was loaded".to_owned(),
-            Some(announced) => format!("was loaded, but {} was announced", word(announced)),
-        },
+        Event::Image(image) => {
+            let arguments = image.arguments.as_ref().map(words);
+            match (&image.announced, arguments) {
+                (None, None) => "is the image that was loaded".to_owned(),
+                (Some(announced), None) => format!("was loaded, but {} was announced", word(announced)),
+                (None, Some(arguments)) => format!("was loaded as {arguments}, and not as announced"),
+                (Some(announced), Some(arguments)) => {
+                    format!("was loaded as {arguments}, but {} was announced", word(announced))
+                }
+            }
+        }
         Event::Exit(exit) => {
             let status = exit.status.map(|status| format!(" with status {status}")).unwrap_or_default();
             let unseen = exit.unseen.as_ref();

@@ -5,8 +5,8 @@ use wardroom_ledger::show::{text, utc};
 use wardroom_ledger::{Head, Record, facets, ocsf};
 use wardroom_model::credential::{AgeStep, CredentialAct, CredentialNote};
 use wardroom_model::event::{
-    Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, NameQuery, Privilege,
-    Program,
+    Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, Image, NameQuery,
+    Privilege, Program,
 };
 use wardroom_model::request::{Request, RequestDecision, RequestEnd, RequestPhase, Usage};
 use wardroom_model::{Captured, HostName, Outcome, Reason, RuleRef, Stamp, Verdict};
@@ -75,6 +75,25 @@ fn an_exec_is_shown_escaped_and_exported_as_process_activity() {
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
             "process":{"cmd_line":"sh -c 'echo \\u{1b}[2J'","file":{"name":"sh","path":"/bin/sh","type_id":1},
             "working_directory":"/workspace"},"unmapped":{"kind":"exec","argv":["sh","-c","echo \\u{1b}[2J"]}}"#,
+    );
+}
+
+#[test]
+fn an_image_with_other_arguments_than_announced_shows_those_that_it_got() {
+    let image = Image {
+        actor: actor(),
+        device: 1,
+        inode: 2,
+        announced: None,
+        arguments: Some(Captured::path(b"sh\0-c\0rm x\0")),
+    };
+    golden(
+        Event::Image(image),
+        "2026-09-21T14:13:20.123Z image               /usr/bin/curl[42] was loaded as sh -c 'rm x', and not as announced",
+        r#"{"class_uid":1007,"class_name":"Process Activity","category_uid":1,"activity_id":99,"type_uid":100799,"severity_id":1,
+            "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
+            "process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}},
+            "unmapped":{"kind":"image","argv_not_announced":["sh","-c","rm x"]}}"#,
     );
 }
 

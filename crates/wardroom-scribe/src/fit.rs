@@ -32,11 +32,12 @@ pub(crate) fn cut(event: &Event) -> Event {
             interpreter: interpreter.as_ref().map(shorter),
             verdict: cut_verdict(verdict),
         }),
-        Event::Image(Image { actor, device, inode, announced }) => Event::Image(Image {
+        Event::Image(Image { actor, device, inode, announced, arguments }) => Event::Image(Image {
             actor: cut_actor(&actor),
             device,
             inode,
             announced: announced.as_ref().map(shorter),
+            arguments: arguments.as_ref().map(shorter),
         }),
         Event::Exit(ProcessExit { actor, status, unseen }) => Event::Exit(ProcessExit {
             actor: cut_actor(&actor),

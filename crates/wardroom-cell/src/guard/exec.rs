@@ -2,11 +2,12 @@
 //!
 //! The path of an exec can be changed by another thread after it was read. So it is only announced: at the first
 //! call that every fresh image makes, or failing that at its next audited call, the guard asks the kernel which file
-//! the process runs, and records it. A file other than the announced one is a record that says so.
+//! the process runs, and with which arguments, and records it. What is other than announced is on that record. The arguments are
+//! the kernel's own copy as long as nothing of the program's own has run, which is so at the first call: the loader makes it.
 
 use rustix::io::Errno;
 use rustix::process::Pid;
-use wardroom_kernel::identity::{self, FileId};
+use wardroom_kernel::identity::{self, FileId, Loaded};
 use wardroom_kernel::notify::{Notification, Reply};
 use wardroom_kernel::remote;
 use wardroom_model::event::{Exec, Image};
@@ -15,7 +16,7 @@ use wardroom_model::{Captured, Event, Outcome, Reason, Verdict};
 use crate::announce::{Announcement, Tag};
 
 use super::place::{AT_FDCWD, absolute, low};
-use super::processes::Process;
+use super::processes::{Process, gone_or};
 use super::{Guard, GuardError, Trouble};
 
 /// An exec on record whose image has not been seen yet.
@@ -23,9 +24,11 @@ use super::{Guard, GuardError, Trouble};
 pub(super) struct Announced {
     thread: Pid,
     path: Captured,
-    file: Expected,
+    expected: Expected,
+    /// The digest of the arguments that this leads to; none where nobody can change them on their way.
+    arguments: Option<Captured>,
     /// The image before it.
-    before: Option<FileId>,
+    before: Option<Loaded>,
     /// The keeper asked for it.
     asked: Option<Tag>,
 }
@@ -34,6 +37,15 @@ impl Announced {
     /// What was announced.
     pub(super) fn into_path(self) -> Captured {
         self.path
+    }
+
+    /// Whether it may lead to this file.
+    fn leads_to(&self, file: FileId) -> bool {
+        match self.expected {
+            Expected::File(expected) => expected == file,
+            Expected::Unknown => true,
+            Expected::Absent => false,
+        }
     }
 }
 
@@ -52,6 +64,16 @@ enum Expected {
 struct Wanted {
     given: Vec<u8>,
     path: Vec<u8>,
+    /// What the kernel tells the interpreter of a script to read.
+    script: Vec<u8>,
+    arguments: Vec<u8>,
+}
+
+/// What comes of it, if nobody changes anything.
+struct Expectation {
+    file: Expected,
+    /// Of a script, the first that is named.
+    interpreter: Option<Vec<u8>>,
     arguments: Vec<u8>,
 }
 
@@ -59,7 +81,7 @@ impl Guard {
     /// The process of a thread, its image settled if an exec of it was announced.
     pub(super) fn settled(&mut self, thread: Pid) -> Result<&Process, Trouble> {
         if !self.processes.of(thread)?.announced.is_empty() {
-            self.settle(thread, false)?;
+            self.settle(thread)?;
         }
         self.processes.of(thread).map(|process| &*process)
     }
@@ -67,7 +89,7 @@ impl Guard {
     /// The first call of a fresh image.
     pub(super) fn first_call(&mut self, call: &Notification) -> Result<Reply, Trouble> {
         if !self.processes.of(call.thread)?.announced.is_empty() {
-            self.settle(call.thread, true)?;
+            self.settle(call.thread)?;
         }
         Ok(Reply::Continue)
     }
@@ -101,8 +123,8 @@ impl Guard {
             }
             Err(other) => return Err(other),
         };
-        let (file, interpreter) = self.expect(call, &wanted.path);
-        if file == Expected::Absent {
+        let Expectation { file: expected, interpreter, arguments } = self.expect(call, &wanted);
+        if expected == Expected::Absent {
             event.verdict.outcome = Outcome::Failed;
         }
         event.path = Captured::path(&wanted.given);
@@ -110,15 +132,18 @@ impl Guard {
         event.interpreter = interpreter.map(|path| Captured::path(&path));
         self.record_for(call, &Event::Exec(event))?;
 
-        let before = identity::file(call.thread, "exe").ok();
-        let path = Captured::path(&wanted.path);
-        let asked = asked.map(|asked| asked.tag);
-        let announced = Announced { thread: call.thread, path, file, before, asked };
         let process = self.processes.of(call.thread)?;
         if process.announced.len() >= MAX_ANNOUNCED {
             return Ok(Reply::Errno(Errno::AGAIN)); // on record, and not continued
         }
-        process.announced.push(announced);
+        process.announced.push(Announced {
+            thread: call.thread,
+            path: Captured::path(&wanted.path),
+            expected,
+            arguments: Some(digest(&arguments)),
+            before: identity::loaded(call.thread).ok(),
+            asked: asked.map(|asked| asked.tag),
+        });
         self.refusals.set_timer_once()?;
         Ok(Reply::Continue)
     }
@@ -127,13 +152,13 @@ impl Guard {
     pub(super) fn look_again(&mut self) -> Result<(), GuardError> {
         for leader in self.processes.unseen() {
             // Who is gone or cannot be read leaves it in the record of its end.
-            let Ok(image) = identity::file(leader, "exe") else { continue };
+            let Ok(image) = identity::loaded(leader) else { continue };
             let Ok(process) = self.processes.of(leader) else { continue };
             // One that still runs what it ran may be on its way: its exec has neither failed nor succeeded yet.
             if process.announced.iter().all(|announced| announced.before == Some(image)) {
                 continue;
             }
-            match self.settle(leader, false) {
+            match self.settle(leader) {
                 Ok(()) | Err(Trouble::Gone | Trouble::Unreadable(_) | Trouble::Unheld(..)) => {}
                 Err(Trouble::Fatal(error)) => return Err(error),
             }
@@ -161,76 +186,104 @@ impl Guard {
         event.arguments = Captured::cut(&words, ARGUMENTS);
         event.directory = Captured::path(asked.directory.as_os_str().as_encoded_bytes());
         self.record_for(call, &Event::Exec(event))?;
-        let (file, before, asked) = (Expected::Unknown, None, Some(asked.tag));
-        let announced = Announced { thread: call.thread, path, file, before, asked };
-        self.processes.of(call.thread)?.announced.push(announced);
+        self.processes.of(call.thread)?.announced.push(Announced {
+            thread: call.thread,
+            path,
+            expected: Expected::Unknown,
+            arguments: None,
+            before: None,
+            asked: Some(asked.tag),
+        });
         Ok(Reply::Continue)
     }
 
     /// Asks the kernel what a process runs, after execs that were announced.
-    fn settle(&mut self, thread: Pid, first_call: bool) -> Result<(), Trouble> {
+    fn settle(&mut self, thread: Pid) -> Result<(), Trouble> {
+        let image = loaded(thread)?;
         let process = self.processes.of(thread)?;
-        let leader = process.leader();
-        // Of a leader that has ended nothing can be read while other threads go on.
-        let image = identity::file(thread, "exe").map_err(|errno| match errno {
-            Errno::NOENT | Errno::SRCH => Trouble::Gone,
-            _ => Trouble::Unreadable(Errno::PERM),
-        })?;
-        let changed = process.announced.iter().any(|announced| announced.before != Some(image));
-        let expected = process.announced.iter().any(|announced| announced.file == Expected::File(image));
-        let loaded_itself = first_call && expected && thread == leader;
-        if !changed && !loaded_itself {
+        if process.announced.iter().all(|announced| announced.before == Some(image)) {
             // This thread is back with the image it had: its own execs failed. Those of others may still be on
             // their way.
             process.announced.retain(|announced| announced.thread != thread);
             return Ok(());
         }
+        let found =
+            identity::command_line(thread).map_err(|errno| gone_or(errno, "reading its arguments"))?;
+        if loaded(thread)? != image {
+            return Err(Trouble::Gone); // another thread's exec has ended this one
+        }
         let program = self.processes.program(thread)?;
         let process = self.processes.of(thread)?;
         process.actor.program = program;
+        let actor = process.actor.clone();
         let announced = std::mem::take(&mut process.announced);
         announced.iter().filter_map(|announced| announced.asked).for_each(|tag| self.announcements.seen(tag));
-        let unknown = announced.iter().any(|announced| announced.file == Expected::Unknown);
-        let other = if expected || unknown { None } else { announced.into_iter().next_back() };
+        let (told, others): (Vec<_>, Vec<_>) =
+            announced.into_iter().partition(|announced| announced.leads_to(image.file));
+        let same = digest(&found);
+        let candidates = if told.is_empty() { &others } else { &told };
+        let as_announced = candidates
+            .iter()
+            .any(|announced| announced.arguments.as_ref().is_none_or(|arguments| *arguments == same));
+        let other = if told.is_empty() { others.into_iter().next_back() } else { None };
         let event = Image {
-            actor: process.actor.clone(),
-            device: image.device,
-            inode: image.inode,
-            announced: other.map(|announced| announced.path),
+            actor,
+            device: image.file.device,
+            inode: image.file.inode,
+            announced: other.map(Announced::into_path),
+            arguments: (!as_announced).then(|| Captured::cut(&found, ARGUMENTS)),
         };
         Ok(self.record(&Event::Image(event))?)
     }
 
-    /// What the kernel will load for this path, and the interpreter where it is a script.
-    fn expect(&mut self, call: &Notification, path: &[u8]) -> (Expected, Option<Vec<u8>>) {
-        let thread = call.thread;
-        if let Some(link) = own_link(path) {
-            return (identity::file(thread, &link).map_or(Expected::Unknown, Expected::File), None);
+    /// What the kernel will load for this exec, and the interpreter where it is a script.
+    fn expect(&mut self, call: &Notification, wanted: &Wanted) -> Expectation {
+        let arguments = wanted.arguments.clone();
+        let mut expectation = Expectation { file: Expected::Unknown, interpreter: None, arguments };
+        if let Some(link) = own_link(&wanted.path) {
+            expectation.file = identity::file(call.thread, &link).map_or(Expected::Unknown, Expected::File);
+            return expectation;
         }
         self.learn_root(call);
-        let Some(root) = &self.root else { return (Expected::Unknown, None) };
-        let mut first = None;
-        let mut path = path.to_vec();
+        let Some(root) = &self.root else { return expectation };
+        let (mut path, mut script) = (wanted.path.clone(), wanted.script.clone());
         for _ in 0..INTERPRETERS {
             let mut head = [0_u8; HEAD];
-            let (file, got) = match identity::look(root, &path, &mut head) {
-                Ok(found) => found,
+            let file = match identity::look(root, &path, &mut head) {
+                Ok((file, _got)) => file,
                 Err(Errno::NOENT | Errno::NOTDIR) if identity::is_absent(root, &path) => {
-                    return (Expected::Absent, first);
+                    expectation.file = Expected::Absent;
+                    return expectation;
                 }
-                Err(_) => return (Expected::Unknown, first),
+                Err(_) => return expectation,
             };
-            let Some(interpreter) = interpreter(head.get(..got).unwrap_or_default()) else {
-                return (Expected::File(file), first);
+            let Some(Interpreter { name, argument }) = interpreter(&head) else {
+                expectation.file = Expected::File(file);
+                return expectation;
             };
-            first.get_or_insert_with(|| interpreter.clone());
-            let Ok(next) = absolute(thread, u64::from(AT_FDCWD), interpreter) else {
-                return (Expected::Unknown, first);
+            expectation.arguments = of_script(name, argument, &script, &expectation.arguments);
+            expectation.interpreter.get_or_insert_with(|| name.to_vec());
+            let Ok(next) = absolute(call.thread, u64::from(AT_FDCWD), name.to_vec()) else {
+                return expectation;
             };
-            path = next;
+            (path, script) = (next, name.to_vec());
         }
-        (Expected::Unknown, first)
+        expectation
     }
+}
+
+/// The program that a thread runs. Of a leader that has ended nothing can be read while other threads go on.
+fn loaded(thread: Pid) -> Result<Loaded, Trouble> {
+    identity::loaded(thread).map_err(|errno| match errno {
+        Errno::NOENT | Errno::SRCH => Trouble::Gone,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => Trouble::Unheld("reading its image", errno),
+        _ => Trouble::Unreadable(Errno::PERM),
+    })
+}
+
+/// What arguments of any length are compared by. Of an empty list the kernel makes one with an empty word (Linux 5.18).
+fn digest(arguments: &[u8]) -> Captured {
+    Captured::cut(if arguments.is_empty() { b"\0" } else { arguments }, 0)
 }
 
 fn wanted(name: &str, call: &Notification) -> Result<Wanted, Trouble> {
@@ -246,14 +299,16 @@ fn wanted(name: &str, call: &Notification) -> Result<Wanted, Trouble> {
     })?;
     if name == "execveat" && given.is_empty() && low(flags) & AT_EMPTY_PATH != 0 {
         let given = identity::descriptor(call.thread, low(directory)).unwrap_or_default();
-        return Ok(Wanted {
-            given,
-            path: format!("/proc/self/fd/{}", low(directory)).into_bytes(),
-            arguments,
-        });
+        let [path, script] =
+            ["/proc/self", "/dev"].map(|of| format!("{of}/fd/{}", low(directory)).into_bytes());
+        return Ok(Wanted { given, path, script, arguments });
     }
+    let script = match (low(directory), given.first()) {
+        (AT_FDCWD, _) | (_, Some(b'/')) => given.clone(),
+        (fd, _) => [format!("/dev/fd/{fd}/").as_bytes(), &given].concat(),
+    };
     let path = absolute(call.thread, directory, given.clone())?;
-    Ok(Wanted { given, path, arguments })
+    Ok(Wanted { given, path, script, arguments })
 }
 
 /// A path that leads through the process's own links: `/proc/self/exe`, `/proc/self/fd/3`, `/dev/fd/3`.
@@ -265,11 +320,41 @@ pub(super) fn own_link(path: &[u8]) -> Option<String> {
     (number || link == "exe").then_some(link)
 }
 
-/// The interpreter that the first line of a script names, as the kernel reads it.
-fn interpreter(head: &[u8]) -> Option<Vec<u8>> {
+/// What the first line of a script names.
+#[derive(Debug, PartialEq, Eq)]
+struct Interpreter<'a> {
+    name: &'a [u8],
+    /// All the rest of the line.
+    argument: Option<&'a [u8]>,
+}
+
+/// The interpreter of a script, as the kernel reads it (`load_script` of `fs/binfmt_script.c`). After a short file come zeros.
+fn interpreter(head: &[u8]) -> Option<Interpreter<'_>> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let path = line.split(|byte| matches!(byte, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
-    Some(path.to_vec())
+    let end = line.iter().rposition(|byte| !is_blank(*byte))?;
+    let line = after_blanks(line.get(..=end)?);
+    let end = line.iter().position(|byte| is_blank(*byte) || *byte == 0).unwrap_or(line.len());
+    let (name, rest) = line.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
+    let has_more = rest.first().is_some_and(|byte| *byte != 0);
+    let argument = has_more.then(|| after_blanks(rest).split(|byte| *byte == 0).next()).flatten();
+    Some(Interpreter { name, argument })
+}
+
+fn after_blanks(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_blank(*byte)).unwrap_or(line.len());
+    line.get(start..).unwrap_or_default()
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// The arguments that a script's interpreter gets: the script's own name is not among them, but where the script is.
+fn of_script(name: &[u8], argument: Option<&[u8]>, script: &[u8], arguments: &[u8]) -> Vec<u8> {
+    let own = arguments.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1);
+    let rest = arguments.get(own..).unwrap_or_default();
+    let words = [Some(name), argument, Some(script)].into_iter().flatten();
+    words.flat_map(|word| [word, b"\0"]).chain([rest]).flatten().copied().collect()
 }
 
 const AT_EMPTY_PATH: u32 = 0x1000;
@@ -288,12 +373,26 @@ mod tests {
 
     #[test]
     fn the_interpreter_is_read_as_the_kernel_reads_it() {
-        assert_eq!(interpreter(b"#!/bin/sh\nexit"), Some(b"/bin/sh".to_vec()));
-        assert_eq!(interpreter(b"#! \t/usr/bin/env python3 -u\n"), Some(b"/usr/bin/env".to_vec()));
-        assert_eq!(interpreter(b"#!/bin/sh"), Some(b"/bin/sh".to_vec()));
+        let named = |head| interpreter(head).map(|found| (found.name, found.argument));
+        let of = |name: &'static str, argument: Option<&'static str>| {
+            Some((name.as_bytes(), argument.map(str::as_bytes)))
+        };
+        assert_eq!(named(b"#!/bin/sh\nexit"), of("/bin/sh", None));
+        assert_eq!(named(b"#! \t/usr/bin/env  python3 -u \n"), of("/usr/bin/env", Some("python3 -u")));
+        assert_eq!(named(b"#!/bin/sh"), of("/bin/sh", None));
+        assert_eq!(named(b"#!/bin/sh -e\0\0"), of("/bin/sh", Some("-e")));
+        assert_eq!(named(b"#!/bin/sh \0\0"), of("/bin/sh", Some("")));
         for none in [&b""[..], b"#", b"#!", b"#!\n", b"#! \n/bin/sh", b"\x7fELF", b" #!/bin/sh"] {
             assert_eq!(interpreter(none), None, "{none:?}");
         }
+    }
+
+    #[test]
+    fn an_interpreter_is_told_where_the_script_is_and_not_how_it_was_called() {
+        let told = of_script(b"/bin/sh", Some(b"-e"), b"./run", b"name\0one\0\0");
+        assert_eq!(told, b"/bin/sh\0-e\0./run\0one\0\0");
+        assert_eq!(of_script(b"/bin/env", None, b"/bin/sh", &told), b"/bin/env\0/bin/sh\0-e\0./run\0one\0\0");
+        assert_eq!(of_script(b"/bin/sh", None, b"x", b""), b"/bin/sh\0x\0");
     }
 
     #[test]

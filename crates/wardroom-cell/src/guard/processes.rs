@@ -289,7 +289,7 @@ fn has_ended(pidfd: &Pidfd) -> bool {
     poll(&mut set, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
 }
 
-fn gone_or(errno: Errno, what: &'static str) -> Trouble {
+pub(super) fn gone_or(errno: Errno, what: &'static str) -> Trouble {
     match errno {
         Errno::SRCH | Errno::NOENT | Errno::INVAL => Trouble::Gone,
         // Too many to hold, or what else a caller may bring about: this call is refused, on record, and the guard goes on.

@@ -44,6 +44,10 @@ pub struct Image {
     /// What had been announced, when the image is something else.
     #[n(3)]
     pub announced: Option<Captured>,
+    /// The arguments that it was loaded with, a script's and its interpreter's with them, where they are not those of the exec
+    /// on record, nor what that leads to as far as the guard can tell (a path through `/proc` it does not follow).
+    #[n(4)]
+    pub arguments: Option<Captured>,
 }
 
 /// The end of a process.
