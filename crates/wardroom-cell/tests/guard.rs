@@ -437,6 +437,27 @@ fn an_exec_that_failed_is_no_image_whatever_call_comes_next() {
 }
 
 #[test]
+fn an_exec_that_is_only_asked_about_is_not_recorded_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        #define _GNU_SOURCE
+        #include <errno.h>
+        #include <fcntl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(void) {
+            char *argv[] = {"true", 0}, *env[] = {0};
+            errno = 0;
+            syscall(SYS_execveat, AT_FDCWD, "/bin/true", argv, env, 0x10000); /* AT_EXECVE_CHECK */
+            return errno;
+        }"#;
+    let Some(program) = compiled("an_exec_that_is_only_asked", dir.path(), source, &[]) else { return };
+    let seen = watched(PLAIN, || command(&program).output().unwrap());
+    assert_eq!(seen.result.status.code(), Some(22), "as before Linux 6.14: {:?}", seen.result);
+    assert_eq!(execs(&seen.events).len(), 1, "{:?}", seen.events);
+}
+
+#[test]
 #[cfg(target_arch = "x86_64")]
 fn an_image_that_makes_no_audited_call_is_seen_while_it_lives_or_missed_at_its_end() {
     let dir = tempfile::tempdir().unwrap();

@@ -114,6 +114,7 @@ pub(super) const RULES: &[Rule] = &[
     refuse_when(&["openat"], &[AnyBit(2, OPENS_WITH_MODE), AnyBit(3, SET_ID)], Errno::PERM, "make a set-id file"),
 
     // Audited: recorded before they go on.
+    absent_when(&["execveat"], &[AnyBit(4, AT_EXECVE_CHECK)], Errno::INVAL, "asks whether it could execute (Linux 6.14), which would be on record as if it had"),
     audit(&["execve", "execveat"], Audit::Exec, "a program is executed"),
     audit(&["creat"], Audit::File, "created"),
     audit_when(&["open"], &[AnyBit(1, OPENS_TO_CHANGE)], Audit::File, "opened to write, create or truncate"),
@@ -291,6 +292,7 @@ const O_NONBLOCK: u32 = 0o4000;
 const O_DIRECTORY: u32 = 0o200_000;
 #[cfg(target_arch = "aarch64")]
 const O_DIRECTORY: u32 = 0o40_000;
+const AT_EXECVE_CHECK: u32 = 0x10000;
 /// `S_ISUID | S_ISGID`.
 const SET_ID: u32 = 0o6000;
 /// `MSG_FASTOPEN`: send that connects.
