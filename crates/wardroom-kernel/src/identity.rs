@@ -1,14 +1,11 @@
 //! What `/proc` says of a process that waits for the guard: its image, its directory, its descriptors, its files.
 //! Paths come out as they are inside the cell; nothing is followed that the cell could point at the host.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use rustix::process::Pid;
 
@@ -166,7 +163,7 @@ pub fn place(root: impl AsFd, path: &[u8]) -> Result<(OwnedFd, rustix::fs::Stat)
 pub fn look(root: impl AsFd, path: &[u8], head: &mut [u8]) -> Result<(FileId, usize)> {
     let (_place, stat) = place(&root, path)?;
     let found = FileId { device: stat.st_dev, inode: stat.st_ino };
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok((found, 0));
     }
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -185,22 +182,68 @@ pub fn look(root: impl AsFd, path: &[u8], head: &mut [u8]) -> Result<(FileId, us
 /// missing in a directory that means the same to everybody. In `/proc`, and behind a link that leads nowhere from here, a
 /// process may find what we do not.
 pub fn is_absent(root: impl AsFd, path: &[u8]) -> bool {
-    let path = Path::new(OsStr::from_bytes(path));
-    // Each look walks the path; of one with more missing parts than this nobody needs to be sure.
-    let parts = path.ancestors().zip(path.ancestors().skip(1)).take(64);
-    let missing = parts.into_iter().find_map(|(missing, above)| {
-        let (directory, _stat) = place(&root, above.as_os_str().as_bytes()).ok()?;
-        Some((directory, missing.file_name()?.to_owned()))
-    });
-    missing.filter(|_| path.is_absolute()).is_some_and(|(directory, name)| {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve);
-        let certain = matches!(found, Err(Errno::NOENT | Errno::NOTDIR));
-        certain && rustix::fs::fstatfs(&directory).is_ok_and(|fs| fs.f_type != rustix::fs::PROC_SUPER_MAGIC)
-    })
+    path.first() == Some(&b'/') && walk(root.as_fd(), path).is_ok_and(|end| end == End::Missing)
 }
 
+/// Where a walk ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// At something that is there.
+    There,
+    /// At a part of the path that is missing in a directory that is the same for everybody.
+    Missing,
+    /// Where processes differ, or too far away.
+    Unsure,
+}
+
+/// Goes along a path part by part, each looked at once, with no link followed by the kernel: who chose the path chose the links
+/// on it as well, and the kernel would follow 40 of 4,095 bytes each anew for every part that it is asked about.
+fn walk(root: BorrowedFd<'_>, path: &[u8]) -> Result<End> {
+    let mut left = parts(path); // the next one last
+    let mut given = left.len(); // how many of them are the path's, and not a link's
+    let mut above: Vec<OwnedFd> = Vec::new();
+    for _ in 0..MOST_PARTS {
+        if left.len() > MOST_PARTS {
+            break;
+        }
+        let is_given = left.len() <= given;
+        let Some(part) = left.pop() else { return Ok(End::There) };
+        given = given.min(left.len());
+        if part == b".." {
+            above.pop(); // above the root is the root
+            continue;
+        }
+        let here = above.last().map_or(root, AsFd::as_fd);
+        let is_proc = rustix::fs::fstatfs(here)?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = match rustix::fs::openat(here, part, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) if is_given && !is_proc => return Ok(End::Missing),
+            found => found?,
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Symlink {
+            above.push(found);
+        } else if is_proc {
+            break;
+        } else {
+            let target = rustix::fs::readlinkat(&found, c"", Vec::with_capacity(256))?.into_bytes();
+            if target.first() == Some(&b'/') {
+                above.clear();
+            }
+            left.append(&mut parts(&target));
+        }
+    }
+    Ok(End::Unsure)
+}
+
+/// The parts of a path that lead on, the first one last.
+fn parts(path: &[u8]) -> Vec<Vec<u8>> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    parts.rev().map(<[u8]>::to_vec).collect()
+}
+
+/// How far a walk goes, with the parts of the links on its way: a real path has some ten, and each is four system calls and a
+/// descriptor.
+const MOST_PARTS: usize = 128;
 /// The kernel takes at most three quarters of `_STK_LIM` (8 MiB) of arguments and environment together.
 const MAX_COMMAND: u64 = 6 << 20;
 
@@ -231,12 +274,28 @@ mod tests {
         std::fs::create_dir(dir.path().join("there")).unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
         link("there", "good");
+        link("there/../../..//./there", "up");
+        link("endless", "endless");
+        // As long as a link can be, and through one more: some forty of these are what the kernel would follow.
+        link(&"there/../".repeat(450), "long");
+        link("long/there", "longer");
         link("/proc/self/root/bin/sh", "elsewhere");
         let beneath = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
-        for absent in ["/none", "/none/x/y", "/there/none", "/good/none", "/file/x"] {
+        for absent in [
+            "/none",
+            "/none/x/y",
+            "/there/none",
+            "/good/none",
+            "/up/none",
+            "/up/../none",
+            "/../none",
+            "/file/x",
+        ] {
             assert!(is_absent(&beneath, absent.as_bytes()), "{absent}");
         }
-        for unsure in ["/elsewhere", "/elsewhere/x", "/there", "none", ""] {
+        for unsure in
+            ["/elsewhere", "/elsewhere/x", "/there", "none", "", "/endless/x", "/long/none", "/longer/none"]
+        {
             assert!(!is_absent(&beneath, unsure.as_bytes()), "{unsure}");
         }
         let root = rustix::fs::open("/", OFlags::PATH, Mode::empty()).unwrap();
@@ -268,7 +327,7 @@ mod tests {
     fn a_named_pipe_does_not_hold_the_caller() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
-        rustix::fs::mknodat(CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
         let root = rustix::fs::open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
         assert_eq!(look(&root, b"pipe", &mut [0; 4]).unwrap().1, 0);
     }
