@@ -17,6 +17,7 @@ use crate::announce::{Announcement, Tag};
 
 use super::place::{AT_FDCWD, absolute, low};
 use super::processes::{Process, gone_or};
+use super::script::{HEAD, Interpreter, interpreter, of_script};
 use super::{Guard, GuardError, Trouble};
 
 /// An exec on record whose image has not been seen yet.
@@ -320,48 +321,9 @@ pub(super) fn own_link(path: &[u8]) -> Option<String> {
     (number || link == "exe").then_some(link)
 }
 
-/// What the first line of a script names.
-#[derive(Debug, PartialEq, Eq)]
-struct Interpreter<'a> {
-    name: &'a [u8],
-    /// All the rest of the line.
-    argument: Option<&'a [u8]>,
-}
-
-/// The interpreter of a script, as the kernel reads it (`load_script` of `fs/binfmt_script.c`). After a short file come zeros.
-fn interpreter(head: &[u8]) -> Option<Interpreter<'_>> {
-    let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let end = line.iter().rposition(|byte| !is_blank(*byte))?;
-    let line = after_blanks(line.get(..=end)?);
-    let end = line.iter().position(|byte| is_blank(*byte) || *byte == 0).unwrap_or(line.len());
-    let (name, rest) = line.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
-    let has_more = rest.first().is_some_and(|byte| *byte != 0);
-    let argument = has_more.then(|| after_blanks(rest).split(|byte| *byte == 0).next()).flatten();
-    Some(Interpreter { name, argument })
-}
-
-fn after_blanks(line: &[u8]) -> &[u8] {
-    let start = line.iter().position(|byte| !is_blank(*byte)).unwrap_or(line.len());
-    line.get(start..).unwrap_or_default()
-}
-
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
-}
-
-/// The arguments that a script's interpreter gets: the script's own name is not among them, but where the script is.
-fn of_script(name: &[u8], argument: Option<&[u8]>, script: &[u8], arguments: &[u8]) -> Vec<u8> {
-    let own = arguments.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1);
-    let rest = arguments.get(own..).unwrap_or_default();
-    let words = [Some(name), argument, Some(script)].into_iter().flatten();
-    words.flat_map(|word| [word, b"\0"]).chain([rest]).flatten().copied().collect()
-}
-
 const AT_EMPTY_PATH: u32 = 0x1000;
 /// What is kept of an argument list; of a longer one the digest of the whole. A compiler's call fits.
 const ARGUMENTS: usize = 16 << 10;
-/// `BINPRM_BUF_SIZE`: what the kernel looks at to find an interpreter.
-const HEAD: usize = 256;
 /// The kernel follows four interpreters before it gives up.
 const INTERPRETERS: usize = 5;
 /// Threads of one process that exec at the same time: only one of them can win.
@@ -370,30 +332,6 @@ const MAX_ANNOUNCED: usize = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_interpreter_is_read_as_the_kernel_reads_it() {
-        let named = |head| interpreter(head).map(|found| (found.name, found.argument));
-        let of = |name: &'static str, argument: Option<&'static str>| {
-            Some((name.as_bytes(), argument.map(str::as_bytes)))
-        };
-        assert_eq!(named(b"#!/bin/sh\nexit"), of("/bin/sh", None));
-        assert_eq!(named(b"#! \t/usr/bin/env  python3 -u \n"), of("/usr/bin/env", Some("python3 -u")));
-        assert_eq!(named(b"#!/bin/sh"), of("/bin/sh", None));
-        assert_eq!(named(b"#!/bin/sh -e\0\0"), of("/bin/sh", Some("-e")));
-        assert_eq!(named(b"#!/bin/sh \0\0"), of("/bin/sh", Some("")));
-        for none in [&b""[..], b"#", b"#!", b"#!\n", b"#! \n/bin/sh", b"\x7fELF", b" #!/bin/sh"] {
-            assert_eq!(interpreter(none), None, "{none:?}");
-        }
-    }
-
-    #[test]
-    fn an_interpreter_is_told_where_the_script_is_and_not_how_it_was_called() {
-        let told = of_script(b"/bin/sh", Some(b"-e"), b"./run", b"name\0one\0\0");
-        assert_eq!(told, b"/bin/sh\0-e\0./run\0one\0\0");
-        assert_eq!(of_script(b"/bin/env", None, b"/bin/sh", &told), b"/bin/env\0/bin/sh\0-e\0./run\0one\0\0");
-        assert_eq!(of_script(b"/bin/sh", None, b"x", b""), b"/bin/sh\0x\0");
-    }
 
     #[test]
     fn own_links_are_told_from_paths() {

@@ -15,6 +15,7 @@ mod listeners;
 mod place;
 mod privilege;
 mod processes;
+mod script;
 mod shape;
 mod socket;
 mod watch;
