@@ -134,10 +134,15 @@ impl PolicyErrors {
         let label =
             if diagnostic.label.is_empty() { String::new() } else { format!(": {}", diagnostic.label) };
         let help = diagnostic.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        let related = diagnostic.related.as_ref().map(|(span, label)| {
+            let (line, column) = position(&self.text, span.start);
+            format!(" {label} ({}:{line}:{column})", self.file)
+        });
+        let related = related.unwrap_or_default();
         if self.text.is_empty() {
             format!("{}: {}{help}", self.file, diagnostic.title)
         } else {
-            format!("{}:{line}:{column}: {}{label}{help}", self.file, diagnostic.title)
+            format!("{}:{line}:{column}: {}{label}{related}{help}", self.file, diagnostic.title)
         }
     }
 

@@ -10,7 +10,7 @@ use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern, RuleRef};
 
 use crate::diagnose::PolicyErrors;
-use crate::network::{Decision, METHODS, RequestDecision, RequestLine};
+use crate::network::{Decision, DenyRule, METHODS, RequestDecision, RequestLine};
 use crate::policy::Policy;
 
 /// What to permit.
@@ -50,12 +50,22 @@ pub enum EditError {
     /// The text is no valid policy to begin with.
     #[error("the policy has mistakes; nothing was changed")]
     Before(#[source] PolicyErrors),
-    /// The rule would make it invalid.
-    #[error("the rule does not fit into this policy; nothing was changed")]
+    /// The rule would make it invalid. The mistakes stand in the text with the rule in it, which nobody has on disk.
+    #[error(
+        "with this rule the policy would have mistakes (lines count with the rule in it); nothing was changed"
+    )]
     After(#[source] PolicyErrors),
     /// It is permitted already.
     #[error("this is permitted already, by {0}")]
     Already(RuleRef),
+    /// A rule denies it whole.
+    #[error("{host} is denied by {by}, and denial wins: take that rule out first; nothing was changed")]
+    Denied {
+        /// The host, or the wildcard.
+        host: HostPattern,
+        /// Where the rule stands.
+        by: RuleRef,
+    },
     /// What was given is no host.
     #[error(
         "{host:?}: {why} (say the host alone, as `api.example.com`; a port goes into --port, paths into --path)"
@@ -151,6 +161,7 @@ fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
     }
     let pattern = pattern(addition.host)?;
     let port = addition.port.unwrap_or(443);
+    not_denied(policy, &pattern, port)?;
     if let HostPattern::Exact(name) = &pattern {
         not_yet_permitted(policy, name, port, addition)?;
     }
@@ -200,6 +211,16 @@ fn as_it_is_reached(table: &mut Table, policy: &Policy, host: &HostName, port: u
     texts(table, "networks", &networks);
     if let Some(pem) = &target.authorities {
         table.insert("ca", value(pem));
+    }
+}
+
+/// Said here, with the line as it is on disk: the conflict would be found in the new text, at the new rule.
+fn not_denied(policy: &Policy, host: &HostPattern, port: u16) -> Result<(), EditError> {
+    let on_port = |deny: &&DenyRule| deny.ports().is_none_or(|ports| ports.contains(&port));
+    let mut denials = policy.network.deny().iter().filter(on_port);
+    match denials.find(|deny| deny.covers(host)) {
+        Some(deny) => Err(EditError::Denied { host: host.clone(), by: deny.at().clone() }),
+        None => Ok(()),
     }
 }
 

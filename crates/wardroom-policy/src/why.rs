@@ -233,10 +233,10 @@ fn means(rule: &AllowRule, name: &HostName) -> bool {
 }
 
 fn refused(subject: &str, verdict: &Verdict) -> Answer {
-    Answer::new(verdict.clone(), format!("{subject} is refused: {}.", verdict.reason))
+    Answer::new(verdict.clone(), format!("{subject} is refused: {}{}.", verdict.reason, by(verdict)))
 }
 
-/// Where the rule stands that decides.
+/// Where the rule stands that decides, or that comes nearest.
 fn by(verdict: &Verdict) -> String {
     verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default()
 }

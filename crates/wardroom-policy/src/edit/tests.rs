@@ -58,7 +58,8 @@ fn what_would_not_hold_is_not_written() {
     assert!(matches!(add(TEXT, "0x7f.1", None), Err(EditError::Host { .. })));
     assert!(matches!(add("[agent]\n", "a.net", None), Err(EditError::Before(_))));
     let denied = format!("{TEXT}\n[[network.deny]]\nhost = \"b.net\"\n");
-    assert!(matches!(add(&denied, "b.net", None), Err(EditError::After(_))));
+    let why = add(&denied, "b.net", None).unwrap_err().to_string();
+    assert!(why.starts_with("b.net is denied by scout.toml:15, and denial wins"), "{why}");
     let inline = "network = { allow = [{ host = \"a.net\" }] }\n[agent]\nname = \"scout\"\n[isolation]\nkind = \"cell\"\n";
     assert!(matches!(add(inline, "b.net", None), Err(EditError::Layout)));
 }
@@ -93,7 +94,9 @@ fn a_denial_is_a_rule_of_its_own() {
     let more = deny("scout.toml", &edited, "a.net", Some(22)).unwrap();
     assert!(more.contains("host = \"a.net\"\nports = [22]\n"), "{more}");
     assert!(matches!(deny("scout.toml", &more, "evil.net", None), Err(EditError::After(_))));
-    assert!(matches!(deny("scout.toml", TEXT, "a.net", None), Err(EditError::After(_))));
+    let Err(EditError::After(errors)) = deny("scout.toml", TEXT, "a.net", None) else { panic!() };
+    let both = "scout.toml:9:1: `a.net` is permitted here and denied elsewhere: can never match because this denies it (scout.toml:12:8)";
+    assert!(errors.to_string().starts_with(both), "{errors}");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ("https://api.anthropic.com/v1", "allowed", "https://api.anthropic.com/v1 is permitted, unseen"),
         ("evil.example", "refused", "no rule permits it. To permit it: wardroom allow scout evil.example"),
         ("evil.example:8443", "refused", "To permit it: wardroom allow scout evil.example --port 8443"),
-        ("bad.net", "refused", "a rule denies it. Denial wins"),
+        ("bad.net", "refused", "a rule denies it (scout.toml:"),
         ("localhost:8080", "refused", "Inside a cell it is the cell itself"),
         ("git.net:22", "allowed", "permitted to /usr/bin/ssh, and refused to every other program"),
         ("192.0.2.7:9000", "allowed", "The literal address 192.0.2.7:9000 is permitted"),
@@ -189,8 +189,8 @@ fn a_request_is_answered_by_the_rules_that_decide_it() {
             "https://api.net/users",
             "GET",
             "refused",
-            "no rule permits this path with this method. The rule that comes nearest is for GET and POST requests for \
-             /repos/acme/** (scout.toml:8). To permit it: wardroom allow scout api.net --method GET --path /users",
+            "no rule permits this path with this method (scout.toml:8). This rule comes nearest, and is for GET and POST \
+             requests for /repos/acme/**. To permit it: wardroom allow scout api.net --method GET --path /users",
         ),
         (
             "https://api.net/repos/acme/%2e%2e%2fx",

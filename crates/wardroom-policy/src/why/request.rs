@@ -76,10 +76,11 @@ fn one(
 fn denied(policy: &Policy, host: &HostName, port: u16, line: &RequestLine, verdict: &Verdict) -> Answer {
     let answer = refused(&subject(host, port, line), verdict);
     let near = policy.network.allow().find(|rule| Some(rule.at()) == verdict.rule.as_ref());
-    let answer = match (near.and_then(|rule| rule.http()), &verdict.rule) {
-        (Some(http), Some(at)) => answer
-            .and(format!("The rule that comes nearest is for {} ({at}).", crate::explain::requests(http))),
-        _ => answer,
+    let answer = match near.and_then(|rule| rule.http()) {
+        Some(http) => {
+            answer.and(format!("This rule comes nearest, and is for {}.", crate::explain::requests(http)))
+        }
+        None => answer,
     };
     if verdict.reason == Reason::RuleDenies {
         return answer.and("Denial wins: no `allow` changes this while that rule stands.");

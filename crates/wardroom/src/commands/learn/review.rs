@@ -165,6 +165,7 @@ fn explained(error: &EditError) -> String {
     match error {
         EditError::Before(errors) | EditError::After(errors) => format!("{error}: {errors}"),
         EditError::Already(_)
+        | EditError::Denied { .. }
         | EditError::Host { .. }
         | EditError::NoPort
         | EditError::NoName
