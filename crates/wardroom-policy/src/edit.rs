@@ -1,5 +1,6 @@
 //! Edits of a policy's text that keep its comments and its layout. An edit that would not parse is not made.
 
+mod already;
 mod join;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern, RuleRef};
 
 use crate::diagnose::PolicyErrors;
-use crate::network::{Decision, DenyRule, METHODS, RequestDecision, RequestLine};
+use crate::network::{DenyRule, METHODS, RequestLine};
 use crate::policy::Policy;
 
 /// What to permit.
@@ -154,7 +155,7 @@ fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
             return Err(EditError::NoName);
         }
         let address = SocketAddr::new(ip, addition.port.ok_or(EditError::NoPort)?);
-        already(&policy.network.decide_literal(address, None))?;
+        already::literal(&policy.network, address)?;
         table.insert("address", value(address.to_string()));
         apps(&mut table, addition);
         return Ok(table);
@@ -162,19 +163,22 @@ fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
     let pattern = pattern(addition.host)?;
     let port = addition.port.unwrap_or(443);
     not_denied(policy, &pattern, port)?;
+    let what = match addition.what {
+        What::Connection if port == 22 || port == 80 => What::Raw,
+        what @ (What::Connection | What::Raw | What::Inspected | What::Requests { .. }) => what,
+    };
     if let HostPattern::Exact(name) = &pattern {
-        not_yet_permitted(policy, name, port, addition)?;
+        already::host(&policy.network, name, port, what)?;
     }
     table.insert("host", value(pattern.to_string()));
-    let raw = matches!(addition.what, What::Raw)
-        || (matches!(addition.what, What::Connection) && (port == 22 || port == 80));
+    let raw = matches!(what, What::Raw);
     if port != 443 || raw {
         table.insert("ports", value(Array::from_iter([i64::from(port)])));
     }
     if raw {
         table.insert("protocol", value("tcp"));
     }
-    match addition.what {
+    match what {
         What::Connection | What::Raw => {}
         What::Inspected => {
             table.insert("inspect", value(true));
@@ -221,40 +225,6 @@ fn not_denied(policy: &Policy, host: &HostPattern, port: u16) -> Result<(), Edit
     match denials.find(|deny| deny.covers(host)) {
         Some(deny) => Err(EditError::Denied { host: host.clone(), by: deny.at().clone() }),
         None => Ok(()),
-    }
-}
-
-fn not_yet_permitted(
-    policy: &Policy,
-    host: &HostName,
-    port: u16,
-    addition: Addition<'_>,
-) -> Result<(), EditError> {
-    let What::Requests { methods, paths } = addition.what else {
-        return already(&policy.network.decide(host, port, None));
-    };
-    let asked =
-        methods.iter().flat_map(|method| paths.iter().map(move |path| RequestLine::new(method, path)));
-    let decided = asked.map(|line| policy.network.decide_request(host, port, None, &line));
-    let permits: Option<Vec<_>> = decided
-        .map(|decision| match decision {
-            RequestDecision::Permit(permit) => permit.verdict().rule.clone(),
-            RequestDecision::Denial(_) => None,
-        })
-        .collect();
-    match permits.and_then(|rules| rules.into_iter().next()) {
-        Some(rule) => Err(EditError::Already(rule)),
-        None => Ok(()),
-    }
-}
-
-fn already(decision: &Decision) -> Result<(), EditError> {
-    match decision {
-        Decision::Permit(permit) => match &permit.verdict().rule {
-            Some(rule) => Err(EditError::Already(rule.clone())),
-            None => Ok(()),
-        },
-        Decision::Denial(_) => Ok(()),
     }
 }
 

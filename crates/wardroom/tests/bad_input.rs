@@ -36,6 +36,11 @@ fn expect(said: &Said, code: i32, mentions: &[&str]) {
     assert_eq!(said.err.matches("wardroom: ").count(), 1, "one message: {:?}", said.err);
 }
 
+/// Fails unless the call did well and said this alone.
+fn expect_quiet(said: &Said, line: &str) {
+    assert!(said.code == 0 && said.out.is_empty() && said.err.starts_with(line), "{said:?}");
+}
+
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -55,6 +60,19 @@ fn what_is_not_yet_supported_is_refused_rather_than_ignored() {
     let text = fs::read_to_string(&path).expect("the policy");
     fs::write(&path, text.replace("kind = \"cell\"", "kind = \"vm\"")).expect("the policy");
     expect(&stage.sh("scout", "true"), POLICY, &["not yet supported", "scout.toml:"]);
+}
+
+#[test]
+fn what_is_permitted_already_is_nothing_to_change() {
+    let stage = Stage::new();
+    stage.agent("scout", "[[network.allow]]\nhost = \"a.net\"\n");
+    expect_quiet(
+        &stage.call(&["allow", "scout", "a.net"]),
+        "Nothing to change: this is permitted already, by ",
+    );
+    let limited = "[[network.allow]]\nhost = \"a.net\"\nmethods = [\"GET\"]\n";
+    stage.agent("scout", limited);
+    expect(&stage.call(&["allow", "scout", "a.net"]), POLICY, &["restrict nothing", "nothing was changed"]);
 }
 
 #[test]

@@ -88,6 +88,36 @@ fn requests_are_added_rule_by_rule_and_lead_where_the_host_leads() {
 }
 
 #[test]
+fn what_is_permitted_in_another_way_is_not_permitted_already() {
+    let with =
+        |what, text: &str| allow("scout.toml", text, Addition { host: "a.net", port: None, what, apps: &[] });
+    let rule = |keys: &str| TEXT.replace("# the first", &format!("\n{keys}"));
+    let (plain, looked, raw) = (rule(""), rule("inspect = true"), rule("ports = [443]\nprotocol = \"tcp\""));
+    let limited = rule("methods = [\"GET\"]\npaths = [\"/a/*\"]");
+    let (get, post) = (["GET".to_owned()], ["POST".to_owned()]);
+    let (one, all) = (["/a/b".to_owned()], ["/a/**".to_owned()]);
+    for (case, edited, already) in [
+        ("plain, unseen", with(What::Connection, &plain), true),
+        ("plain, looked at", with(What::Connection, &looked), true),
+        ("plain, limited", with(What::Connection, &limited), false),
+        ("inspect, unseen", with(What::Inspected, &plain), false),
+        ("inspect, looked at", with(What::Inspected, &looked), true),
+        ("inspect, limited", with(What::Inspected, &limited), false),
+        ("raw, TLS", with(What::Raw, &plain), false),
+        ("raw, raw", with(What::Raw, &raw), true),
+        ("one of its requests", with(What::Requests { methods: &get, paths: &one }, &limited), true),
+        ("another method", with(What::Requests { methods: &post, paths: &one }, &limited), false),
+        ("a wider path", with(What::Requests { methods: &get, paths: &all }, &limited), false),
+        ("all paths", with(What::Requests { methods: &get, paths: &[] }, &limited), false),
+        ("all methods", with(What::Requests { methods: &[], paths: &one }, &limited), false),
+        ("no path", with(What::Requests { methods: &get, paths: &["/a//b".to_owned()] }, &plain), false),
+        ("anything", with(What::Requests { methods: &get, paths: &[] }, &plain), true),
+    ] {
+        assert_eq!(matches!(edited, Err(EditError::Already(_))), already, "{case}: {edited:?}");
+    }
+}
+
+#[test]
 fn a_denial_is_a_rule_of_its_own() {
     let edited = deny("scout.toml", TEXT, "evil.net", None).unwrap();
     assert!(edited.contains("\n[[network.deny]]\nhost = \"evil.net\"\n"), "{edited}");

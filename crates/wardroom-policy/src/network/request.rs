@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use wardroom_model::event::Program;
-use wardroom_model::{Captured, HostName, Reason, Verdict};
+use wardroom_model::{Captured, HostName, Reason, RuleRef, Verdict};
 
 use super::rule::HttpRule;
 use super::{AllowRule, NetworkPolicy, Target, TlsExpectation, allowed, path, refused};
@@ -149,6 +149,18 @@ impl NetworkPolicy {
             }
         }
         RequestDecision::Denial(closest.1)
+    }
+
+    /// The rule that permits all of these requests to every program.
+    pub(crate) fn permits_all(&self, host: &HostName, port: u16, asked: &HttpRule) -> Option<&RuleRef> {
+        let permits = |rule: &&Arc<AllowRule>| {
+            let Target::Host(target) = &rule.target else { return false };
+            target.ports.contains(&port)
+                && target.tls != TlsExpectation::Raw
+                && rule.is_for(None)
+                && rule.http.as_ref().is_none_or(|http| http.covers(asked))
+        };
+        self.candidates(host).find(permits).map(|rule| &rule.at)
     }
 }
 

@@ -55,7 +55,7 @@ pub enum TlsExpectation {
 }
 
 /// What a rule asks of the requests inside TLS. One that asks nothing (`inspect = true`) has them looked at and permits all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpRule {
     /// Empty means any.
     pub(crate) methods: Vec<String>,

@@ -9,10 +9,10 @@ use anyhow::Context;
 use rustix::process::geteuid;
 use wardroom_model::Outcome;
 use wardroom_model::exit::Exit;
-use wardroom_policy::Policy;
 use wardroom_policy::edit::{self, Addition, What};
 use wardroom_policy::plan::PlanError;
 use wardroom_policy::templates::{TEMPLATES, template_at};
+use wardroom_policy::{EditError, Policy};
 
 use super::{agent_name, edited, learn};
 use crate::cli;
@@ -193,7 +193,13 @@ pub(super) fn allow(places: &Places, asked: &cli::Allow) -> Done {
         (false, false) => What::Requests { methods: &asked.method, paths: &asked.path },
     };
     let addition = Addition { host, port: asked.port, what, apps: &[] };
-    let text = edit::allow(&before.shown(), &before.text, addition).or_exit(Exit::Policy)?;
+    let text = match edit::allow(&before.shown(), &before.text, addition) {
+        Err(already @ EditError::Already(_)) => {
+            screen::talk(&format!("Nothing to change: {already}"));
+            return Ok(0);
+        }
+        edited => edited.or_exit(Exit::Policy)?,
+    };
     edited::replace(&before, &text)?;
     edited::show(&before, &text);
     screen::talk(&format!("{} is changed; {}", before.shown(), edited::in_force(&before, &text)));
