@@ -2,6 +2,7 @@
 //! never changed. Wardroom's own details, which OCSF has no place for, are in `unmapped`.
 
 use serde_json::{Map, Value, json};
+use wardroom_model::bytes::is_invisible;
 use wardroom_model::credential::CredentialAct;
 use wardroom_model::event::{
     Actor, Connection, ConnectionPhase, Exec, FileAct, FileOp, NameQuery, Packet, Privilege, Session,
@@ -42,6 +43,21 @@ pub fn json(record: &Record, origin: &str) -> Value {
     }
     out.insert("unmapped".into(), Value::Object(unmapped));
     Value::Object(out)
+}
+
+/// The same in one line, harmless on a terminal: what JSON does not have to escape and a terminal would obey is escaped as well.
+#[must_use]
+pub fn line(record: &Record, origin: &str) -> String {
+    let mut line = String::new();
+    for c in json(record, origin).to_string().chars() {
+        if c.is_control() || is_invisible(c) {
+            // All of them are of the plane that needs one unit, and none stands outside a text.
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// A class of OCSF and the activity within it.
@@ -179,41 +195,33 @@ fn insert_verdict(out: &mut Map<String, Value>, verdict: &Verdict) {
 }
 
 fn process(actor: &Actor) -> Value {
-    let path = actor.program.path.to_string();
-    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    json!({ "pid": actor.pid, "name": name, "file": { "path": path, "name": name, "type_id": 1 } })
-}
-
-fn shown(bytes: &[u8]) -> String {
-    Captured::cut(bytes, usize::MAX).to_string()
-}
-
-fn words(arguments: &Captured) -> Value {
-    json!(of_record(arguments.shown()).map(shown).collect::<Vec<String>>())
+    let file = file(&actor.program.path);
+    json!({ "pid": actor.pid, "name": file.get("name"), "file": file })
 }
 
 /// What the class has places for goes to `out`, the rest to `unmapped`.
 fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, event: &Event) {
     match event {
         Event::Exec(Exec { path, arguments, directory, interpreter, .. }) => {
-            let line = shown(&in_one_line(of_record(arguments.shown())));
-            out.insert(
-                "process".into(),
-                json!({ "cmd_line": line, "file": file(path), "working_directory": text(directory) }),
-            );
-            unmapped.insert("argv".into(), words(arguments));
-            insert(unmapped, "interpreter", interpreter.as_ref().map(text));
+            let mut process = Map::new();
+            insert_arguments(&mut process, unmapped, arguments.shown());
+            process.insert("file".into(), file(path));
+            insert_text(&mut process, "working_directory", Some(directory));
+            out.insert("process".into(), Value::Object(process));
+            insert_text(unmapped, "interpreter", interpreter.as_ref());
             insert(unmapped, "arguments_bytes", arguments.whole().map(|whole| json!(whole.length)));
         }
         Event::Image(image) => {
             out.insert("process".into(), process(&image.actor));
-            insert(unmapped, "announced", image.announced.as_ref().map(text));
-            insert(unmapped, "argv_not_announced", image.arguments.as_ref().map(words));
+            insert_text(unmapped, "announced", image.announced.as_ref());
+            if let Some(arguments) = &image.arguments {
+                insert_words(unmapped, "argv_not_announced", arguments.shown());
+            }
         }
         Event::Exit(exit) => {
             out.insert("process".into(), process(&exit.actor));
             insert(out, "exit_code", exit.status.map(|status| json!(status)));
-            insert(unmapped, "image_never_seen", exit.unseen.as_ref().map(|path| json!(path.to_string())));
+            insert_text(unmapped, "image_never_seen", exit.unseen.as_ref());
         }
         Event::File(FileAct { op, path, other, mode, .. }) => {
             out.insert("file".into(), file(path));
@@ -227,10 +235,10 @@ fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value
         }
         Event::Connection(connection) => insert_connection(out, unmapped, connection),
         Event::Name(NameQuery { name, rtype, count, .. }) => {
-            out.insert(
-                "query".into(),
-                json!({ "hostname": text(name), "type": numbers::query_type(*rtype) }),
-            );
+            let mut query = Map::new();
+            insert_text(&mut query, "hostname", Some(name));
+            query.insert("type".into(), json!(numbers::query_type(*rtype)));
+            out.insert("query".into(), Value::Object(query));
             unmapped.insert("type_number".into(), json!(rtype));
             out.insert("count".into(), json!(count));
         }
@@ -247,7 +255,7 @@ fn insert_details(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value
             out.insert("kernel".into(), json!({ "name": call, "type_id": 2, "system_call": call }));
             out.insert("count".into(), json!(count));
             unmapped.insert("arguments".into(), json!(arguments));
-            insert(unmapped, "detail", detail.as_ref().map(text));
+            insert_text(unmapped, "detail", detail.as_ref());
         }
         Event::Request(request) => insert_request(out, unmapped, request),
         Event::Credential(note) => {
@@ -289,7 +297,13 @@ fn insert_connection(
 
 fn insert_request(out: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, request: &Request) {
     let Request { id, connection, host, port, method, path, phase, .. } = request;
-    let url = json!({ "hostname": host.as_str(), "path": text(path), "port": port, "scheme": "https" });
+    let mut url = Map::new();
+    insert_text(&mut url, "path", Some(path));
+    url.extend([
+        ("hostname".into(), json!(host.as_str())),
+        ("port".into(), json!(port)),
+        ("scheme".into(), json!("https")),
+    ]);
     out.insert("http_request".into(), json!({ "http_method": method, "uid": id.to_string(), "url": url }));
     out.insert("dst_endpoint".into(), json!({ "hostname": host.as_str(), "port": port }));
     out.insert("connection_info".into(), json!({ "direction_id": 2, "uid": connection.to_string() }));
@@ -325,7 +339,12 @@ fn insert(out: &mut Map<String, Value>, key: &str, value: Option<Value>) {
 fn target(address: &SocketTarget) -> Value {
     match address {
         SocketTarget::Inet(address) => endpoint(address),
-        SocketTarget::Unix(path) => json!({ "name": text(path), "type": "unix" }),
+        SocketTarget::Unix(path) => {
+            let mut out = Map::new();
+            insert_text(&mut out, "name", Some(path));
+            out.insert("type".into(), json!("unix"));
+            Value::Object(out)
+        }
         SocketTarget::Other(family) => json!({ "type": format!("family {family}") }),
         SocketTarget::Unreadable => json!({ "type": "unreadable" }),
     }
@@ -335,11 +354,52 @@ fn endpoint(address: &std::net::SocketAddr) -> Value {
     json!({ "ip": address.ip().to_string(), "port": address.port() })
 }
 
+/// A file by its path; where that is escaped, so is the name.
 fn file(path: &Captured) -> Value {
-    let path = path.to_string();
-    json!({ "name": path.rsplit('/').next().unwrap_or_default(), "path": path, "type_id": 1 })
+    let mut out = Map::new();
+    insert_text(&mut out, "path", Some(path));
+    let path = out.get("path").and_then(Value::as_str).unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    out.insert("name".into(), json!(name));
+    out.insert("type_id".into(), json!(1));
+    Value::Object(out)
 }
 
-fn text(captured: &Captured) -> Value {
-    json!(captured.to_string())
+/// A command's words, and the line that a shell would take.
+fn insert_arguments(process: &mut Map<String, Value>, unmapped: &mut Map<String, Value>, arguments: &[u8]) {
+    let (shown, escaped) = as_text(arguments);
+    process.insert("cmd_line".into(), json!(shown(&in_one_line(of_record(arguments)))));
+    insert_marker(process, "cmd_line", escaped);
+    insert_words(unmapped, "argv", arguments);
+}
+
+fn insert_words(out: &mut Map<String, Value>, key: &str, arguments: &[u8]) {
+    let (shown, escaped) = as_text(arguments);
+    out.insert(key.to_owned(), json!(of_record(arguments).map(shown).collect::<Vec<_>>()));
+    insert_marker(out, key, escaped);
+}
+
+/// How parts of these bytes are shown, and whether that is escaped.
+fn as_text(whole: &[u8]) -> (fn(&[u8]) -> String, bool) {
+    match std::str::from_utf8(whole) {
+        Ok(_) => (|bytes| String::from_utf8_lossy(bytes).into_owned(), false),
+        Err(_) => (|bytes| Captured::cut(bytes, usize::MAX).to_string(), true),
+    }
+}
+
+/// A text as it is, which JSON escapes by itself. What is no UTF-8 is escaped whole, as on a terminal, and marked.
+fn insert_text(out: &mut Map<String, Value>, key: &str, captured: Option<&Captured>) {
+    let Some(captured) = captured else { return };
+    let text = match std::str::from_utf8(captured.shown()) {
+        Ok(text) => format!("{text}{}", captured.what_was_cut()),
+        Err(_) => captured.to_string(),
+    };
+    out.insert(key.to_owned(), json!(text));
+    insert_marker(out, key, std::str::from_utf8(captured.shown()).is_err());
+}
+
+fn insert_marker(out: &mut Map<String, Value>, key: &str, escaped: bool) {
+    if escaped {
+        out.insert(format!("{key}_escaped"), json!(true));
+    }
 }

@@ -73,8 +73,8 @@ fn an_exec_is_shown_escaped_and_exported_as_process_activity() {
             "severity_id":1,"disposition_id":17,"disposition":"seen","status_id":1,
             "status_detail":"recorded; the cell's walls decide",
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
-            "process":{"cmd_line":"sh -c 'echo \\u{1b}[2J'","file":{"name":"sh","path":"/bin/sh","type_id":1},
-            "working_directory":"/workspace"},"unmapped":{"kind":"exec","argv":["sh","-c","echo \\u{1b}[2J"]}}"#,
+            "process":{"cmd_line":"sh -c 'echo \u001b[2J'","file":{"name":"sh","path":"/bin/sh","type_id":1},
+            "working_directory":"/workspace"},"unmapped":{"kind":"exec","argv":["sh","-c","echo \u001b[2J"]}}"#,
     );
 }
 
@@ -320,6 +320,44 @@ fn files_names_and_privileges_have_their_classes() {
     assert_eq!(shown(&name), (400_301, asked.into()));
     let tried = "T privilege   refused /usr/bin/curl[42] mount (no rule permits it)";
     assert_eq!(shown(&privilege), (100_304, tried.into()));
+}
+
+#[test]
+fn json_has_texts_as_they_are_and_marks_what_is_no_text() {
+    let exported = |path: &[u8], arguments: &[u8]| {
+        let exec = Event::Exec(Exec {
+            actor: actor(),
+            path: Captured::path(path),
+            arguments: Captured::path(arguments),
+            directory: Captured::path(path),
+            interpreter: None,
+            verdict: Verdict::observed(),
+        });
+        let line = ocsf::line(&record(exec), "o");
+        assert!(line.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{line}");
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    let path = "/a/back\\slash\n\u{9b}2J\u{202e}é\u{7f}";
+    let shown = exported(path.as_bytes(), b"echo\0a\\b 'c'\0");
+    let process = &shown["process"];
+    assert_eq!((&process["file"]["path"], &process["working_directory"]), (&path.into(), &path.into()));
+    assert_eq!(process["file"]["name"], path.strip_prefix("/a/").unwrap());
+    assert_eq!(shown["unmapped"]["argv"], serde_json::json!(["echo", "a\\b 'c'"]));
+    let line = process["cmd_line"].as_str().unwrap();
+    assert_eq!(shlex::split(line).unwrap(), ["echo", "a\\b 'c'"]);
+    assert!(!shown.to_string().contains("_escaped"), "{shown}");
+
+    let shown = exported(b"/a/\xff\\", b"echo\0\xff\0\\\0");
+    assert_eq!(
+        shown["process"]["file"],
+        serde_json::json!({
+            "path": "/a/\\xff\\\\", "name": "\\xff\\\\", "type_id": 1, "path_escaped": true,
+        })
+    );
+    assert_eq!(shown["unmapped"]["argv"], serde_json::json!(["echo", "\\xff", "\\\\"]));
+    for marker in [&shown["unmapped"]["argv_escaped"], &shown["process"]["cmd_line_escaped"]] {
+        assert_eq!(*marker, true, "{shown}");
+    }
 }
 
 #[test]

@@ -63,6 +63,12 @@ impl Captured {
         &self.shown
     }
 
+    /// What stands behind the bytes for what was cut; empty where nothing was.
+    #[must_use]
+    pub fn what_was_cut(&self) -> String {
+        self.whole.map(|whole| format!("… ({} bytes)", whole.length)).unwrap_or_default()
+    }
+
     /// The length and digest of the whole, when it was cut.
     #[must_use]
     pub fn whole(&self) -> Option<Whole> {
@@ -79,10 +85,7 @@ impl From<&str> for Captured {
 impl Display for Captured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         escape(&self.shown, f)?;
-        match self.whole {
-            Some(whole) => write!(f, "… ({} bytes)", whole.length),
-            None => Ok(()),
-        }
+        f.write_str(&self.what_was_cut())
     }
 }
 

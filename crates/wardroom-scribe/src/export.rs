@@ -79,7 +79,7 @@ pub fn export_lines(
 ) -> Result<u64, ExportError> {
     let mut count = 0;
     for record in records(ledger_dir, query)? {
-        writeln!(out, "{}", ocsf::json(&record?, origin)).map_err(ExportError::Write)?;
+        writeln!(out, "{}", ocsf::line(&record?, origin)).map_err(ExportError::Write)?;
         count += 1;
     }
     Ok(count)

@@ -108,7 +108,7 @@ impl Show {
     /// Shows one. False when nobody reads any more.
     fn show(&self, record: &Record) -> bool {
         if self.json {
-            return screen::data(&ocsf::json(record, &self.origin).to_string());
+            return screen::data(&ocsf::line(record, &self.origin));
         }
         let parts = show::line(record, local_time);
         let texts: Vec<String> = parts.into_iter().map(|part| self.paint(&part)).collect();
