@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use wardroom_model::bytes::is_invisible;
 use wardroom_model::credential::CredentialAct;
 use wardroom_model::event::{
-    Actor, Connection, ConnectionPhase, Exec, FileAct, FileOp, NameQuery, Packet, Privilege, Session,
-    SocketAct, SocketOp, SocketTarget,
+    Actor, Connection, ConnectionPhase, Exec, FileAct, FileOp, LedgerNote, NameQuery, Packet, Privilege,
+    Session, SocketAct, SocketOp, SocketTarget,
 };
 use wardroom_model::request::{Request, RequestPhase, Usage};
 use wardroom_model::{Captured, Event, Kind, Outcome, Reason, Verdict};
@@ -148,20 +148,64 @@ fn metadata(record: &Record, origin: &str) -> Value {
 
 /// 1 informational, 2 low, 3 medium, 4 high.
 fn severity(record: &Record) -> u8 {
+    let own = record.event.as_ref().map_or(1, own_severity);
     match (record.head.outcome, Kind::ALL.get(usize::from(record.head.kind))) {
-        _ if record.event.as_ref().is_some_and(is_alarming) => 4,
+        _ if own > 1 => own,
         (_, Some(Kind::Privilege)) | (_, None) => 3,
         (Some(Outcome::Refused), _) => 2,
         (Some(Outcome::Allowed | Outcome::Observed | Outcome::Failed) | None, _) => 1,
     }
 }
 
-/// An agent tried to carry a credential to where it does not belong.
-fn is_alarming(event: &Event) -> bool {
-    matches!(event, Event::Credential(note)
-        if matches!(note.act, CredentialAct::Misused { .. } | CredentialAct::OwnCredential { .. }))
-        || matches!(event, Event::File(act) if act.verdict.reason == Reason::Canary)
+/// What a record says that no outcome tells.
+fn own_severity(event: &Event) -> u8 {
+    match event {
+        // An agent tried to carry a credential to where it does not belong.
+        Event::Credential(note) => match note.act {
+            CredentialAct::Misused { .. } | CredentialAct::OwnCredential { .. } => 4,
+            CredentialAct::InUse { .. }
+            | CredentialAct::Unavailable { .. }
+            | CredentialAct::Revoked
+            | CredentialAct::GivenBack { .. }
+            | CredentialAct::NotGivenBack { .. }
+            | CredentialAct::Age { .. }
+            | CredentialAct::LimitNear { .. }
+            | CredentialAct::LimitReached { .. }
+            | CredentialAct::Masked { .. } => 1,
+        },
+        Event::File(act) if act.verdict.reason == Reason::Canary => 4,
+        // A wall that does not hold, and bytes from where only records come from.
+        Event::Probe(probe) if probe.result == FAILED_PROBE => 4,
+        Event::Ledger(LedgerNote::Garbled { .. }) => 4,
+        // Wardroom ended the cell, not its command and not its operator.
+        Event::Session(Session::Ended(end)) if end.because.is_some() && end.status != STOPPED => 4,
+        Event::Ledger(LedgerNote::Recovered(_)) => 3,
+        Event::Policy(change) if change.refused.is_some() => 3,
+        // Said at every start.
+        Event::Supervision(note) if note.process == "gate" && note.what.contains(" locked") => 1,
+        Event::Supervision(_) => 3,
+        Event::Operator(_)
+        | Event::Session(_)
+        | Event::Exec(_)
+        | Event::Image(_)
+        | Event::Exit(_)
+        | Event::File(_)
+        | Event::Socket(_)
+        | Event::Connection(_)
+        | Event::Name(_)
+        | Event::Packet(_)
+        | Event::Privilege(_)
+        | Event::Policy(_)
+        | Event::Ledger(_)
+        | Event::Probe(_)
+        | Event::Request(_) => 1,
+    }
 }
+
+/// The word of `verify` for a probe that got through.
+const FAILED_PROBE: &str = "FAIL";
+/// The status of a command that its operator's `stop` ended: 128 and SIGTERM.
+const STOPPED: u32 = 143;
 
 fn unmapped(record: &Record) -> Map<String, Value> {
     let producer = Producer::from_number(record.head.producer).map_or("unknown", Producer::word);

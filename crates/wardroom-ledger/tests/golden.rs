@@ -5,8 +5,8 @@ use wardroom_ledger::show::{text, utc};
 use wardroom_ledger::{Head, Record, facets, ocsf};
 use wardroom_model::credential::{AgeStep, CredentialAct, CredentialNote};
 use wardroom_model::event::{
-    Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, Image, NameQuery,
-    Privilege, Program,
+    Actor, Connection, ConnectionEnd, ConnectionPhase, Event, Exec, FileAct, FileOp, Image, LedgerNote,
+    NameQuery, PolicyChange, Privilege, Probe, Program, Recovery, Session, SessionEnd, Supervision,
 };
 use wardroom_model::request::{Request, RequestDecision, RequestEnd, RequestPhase, Usage};
 use wardroom_model::{Captured, HostName, Outcome, Reason, RuleRef, Stamp, Verdict};
@@ -320,6 +320,43 @@ fn files_names_and_privileges_have_their_classes() {
     assert_eq!(shown(&name), (400_301, asked.into()));
     let tried = "T privilege   refused /usr/bin/curl[42] mount (no rule permits it)";
     assert_eq!(shown(&privilege), (100_304, tried.into()));
+}
+
+#[test]
+fn what_befell_wardroom_itself_is_as_severe_as_it_is() {
+    let supervision = |process: &str, what: &str| {
+        Event::Supervision(Supervision { process: process.into(), what: what.into() })
+    };
+    let policy = |refused: Option<&str>| {
+        let (file, refused) = (Captured::from("scout.toml"), refused.map(Captured::from));
+        Event::Policy(PolicyChange { digest: [0; 32], file, refused, text: None })
+    };
+    let ended = |status, because: Option<&str>| {
+        Event::Session(Session::Ended(SessionEnd { status, because: because.map(str::to_owned) }))
+    };
+    let probe = |result: &str| {
+        Event::Probe(Probe { id: "N2".into(), result: result.into(), evidence: Captured::from("") })
+    };
+    let recovery = Recovery { kept: 7, cut_bytes: 0, from_handoff: 0 };
+    let cases = [
+        (supervision("scribe", "ended (signal 9) and was started again"), 3),
+        (supervision("gate", "the kernel could not deliver 3 reports of refused packets"), 3),
+        (supervision("gate", "all of its memory is locked"), 1),
+        (policy(None), 1),
+        (policy(Some("a mistake")), 3),
+        (ended(1, None), 1),
+        (ended(143, Some("the operator ended it")), 1),
+        (ended(137, Some("the gate cannot be started again")), 4),
+        (Event::Ledger(LedgerNote::Recovered(recovery)), 3),
+        (Event::Ledger(LedgerNote::Garbled { producer: 1, what: "zeros".into() }), 4),
+        (Event::Ledger(LedgerNote::Sealed { first: 0, records: 7 }), 1),
+        (probe("pass"), 1),
+        (probe("FAIL"), 4),
+    ];
+    for (event, wanted) in cases {
+        let record = record(event);
+        assert_eq!(ocsf::json(&record, "o")["severity_id"], wanted, "{record:?}");
+    }
 }
 
 #[test]
