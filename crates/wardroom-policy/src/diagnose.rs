@@ -171,7 +171,13 @@ impl PolicyErrors {
 
 impl Display for PolicyErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.lines().join("\n"))
+        let mut lines = self.lines();
+        let hidden = lines.len().saturating_sub(Self::SHOWN);
+        lines.truncate(Self::SHOWN);
+        if hidden > 0 {
+            lines.push(format!("{}: {hidden} more", self.file));
+        }
+        f.write_str(&lines.join("\n"))
     }
 }
 

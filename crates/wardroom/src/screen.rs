@@ -42,6 +42,14 @@ pub(crate) fn waits_again() {
     WAITS_FOR_NOBODY.store(false, Ordering::Relaxed);
 }
 
+/// Whether the operator's terminal is raw, because an agent's is shown on it: it does not go back to the first column by itself.
+static RAW: AtomicBool = AtomicBool::new(false);
+
+/// Says that the operator's terminal became raw, or is as it was.
+pub(crate) fn is_raw(raw: bool) {
+    RAW.store(raw, Ordering::Relaxed);
+}
+
 /// Writes to stderr what it takes now or very soon, and drops the rest. A terminal and a pipe are opened once more for that: what is
 /// open is shared with others, and whether it waits as well.
 fn offer(line: &[u8]) -> io::Result<()> {
@@ -63,6 +71,8 @@ fn offer(line: &[u8]) -> io::Result<()> {
 /// Writes one line of talk to stderr, at once: helpers write there as well, and may be killed meanwhile.
 pub(crate) fn talk(line: &str) {
     let line = format!("{line}\n");
+    let raw = RAW.load(Ordering::Relaxed) && io::stderr().is_terminal();
+    let line = if raw { line.replace('\n', "\r\n") } else { line };
     let written = match WAITS_FOR_NOBODY.load(Ordering::Relaxed) {
         true => offer(line.as_bytes()),
         false => io::stderr().lock().write_all(line.as_bytes()),

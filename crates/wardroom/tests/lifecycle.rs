@@ -401,10 +401,11 @@ fn a_policy_that_changes_takes_effect_within_a_second_and_closes_what_it_no_long
         narrowed.elapsed()
     );
     assert!(said.out.contains("over"), "{said:?}");
-    assert!(
-        said.err.contains("refused; the policy of before stays") || said.err.contains("is refused"),
-        "{said:?}"
-    );
+    let file = stage.policy_file("scout").display().to_string();
+    let told = format!("{file} changed and is refused; the policy of before stays in force:\n{file}:1:");
+    assert!(said.err.contains(&told) && !said.err.contains("nothing was started"), "{said:?}");
+    let refusal = log(&stage, &["--kind", "policy"]);
+    assert!(!refusal.contains("\\u{a}") && !refusal.contains("nothing was started"), "{refusal}");
     assert!(
         log(&stage, &["--kind", "net"]).contains("policy changed"),
         "{}",

@@ -43,6 +43,21 @@ fn a_command_in_a_running_cell_has_a_terminal_as_large_as_the_operator_s() {
 }
 
 #[test]
+fn what_is_said_beside_an_agent_s_screen_begins_in_the_first_column() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let line = ["run", "scout", "--", "sh", "-c", "echo up; exec sleep 60"];
+    let agent = Terminal::run(&stage, &line);
+    until("the start", || agent.shown().contains("up"));
+    fs::write(stage.policy_file("scout"), "nonsense = [").unwrap();
+    until("the refusal", || agent.shown().contains("scout.toml:1:"));
+    assert_eq!(stage.call(&["stop", "scout"]).code, 0);
+    let sent = agent.as_sent();
+    assert!(!sent.replace("\r\n", "").contains('\n'), "{sent:?}");
+    drop(agent.end());
+}
+
+#[test]
 fn a_demonstration_that_is_broken_off_leaves_nothing_behind() {
     let stage = Stage::new();
     let mut command = Command::new(WARDROOM);

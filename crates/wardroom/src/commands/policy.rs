@@ -12,7 +12,7 @@ use wardroom_model::exit::Exit;
 use wardroom_policy::edit::{self, Addition, What};
 use wardroom_policy::plan::PlanError;
 use wardroom_policy::templates::{TEMPLATES, template_at};
-use wardroom_policy::{EditError, Policy};
+use wardroom_policy::{EditError, Policy, PolicyErrors};
 
 use super::{agent_name, edited, learn};
 use crate::cli;
@@ -36,16 +36,18 @@ pub(crate) struct Source {
 impl Source {
     /// Parses a policy's text, with every mistake in one message.
     pub(crate) fn parse(file: Option<PathBuf>, text: String) -> Result<Self, Failure> {
+        Self::read(file, text).map_err(|errors| {
+            let rendered = errors.render(screen::talk_has_colours());
+            Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end()))
+        })
+    }
+
+    /// The same, with the mistakes as they are.
+    pub(crate) fn read(file: Option<PathBuf>, text: String) -> Result<Self, PolicyErrors> {
         let shown = file
             .as_ref()
             .map_or_else(|| "the policy of --here".to_owned(), |file| file.display().to_string());
-        match Policy::parse(&shown, &text) {
-            Ok(policy) => Ok(Self { file, text, policy }),
-            Err(errors) => {
-                let rendered = errors.render(screen::talk_has_colours());
-                Err(Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end())))
-            }
-        }
+        Policy::parse(&shown, &text).map(|policy| Self { file, text, policy })
     }
 
     /// The file as the records name it.

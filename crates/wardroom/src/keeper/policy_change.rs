@@ -61,13 +61,16 @@ impl PolicyFile {
             return;
         }
         self.last = text;
-        let parsed = read.and_then(|text| Source::parse(Some(file.clone()), text));
+        // A line a mistake: nobody waits for this at the terminal, and the record is of one line.
+        let parsed = read
+            .map_err(|failure| anyhow!("{failure}"))
+            .and_then(|text| Source::read(Some(file.clone()), text).map_err(|errors| anyhow!("{errors}")));
         let changed = match parsed {
             Ok(source) if !source.policy.unsupported().is_empty() => {
                 Err(anyhow!("it asks for what is not yet supported"))
             }
             Ok(source) => self.enforce(crew, &source),
-            Err(failure) => Err(anyhow!("{failure}")),
+            Err(error) => Err(error),
         };
         if let Err(error) = changed {
             self.refuse(crew, &format!("{error:#}"));
@@ -110,7 +113,7 @@ impl PolicyFile {
         let change = PolicyChange {
             digest: Sha256::digest(self.last.as_bytes()).into(),
             file: Captured::from(file.as_str()),
-            refused: Some(Captured::from(why)),
+            refused: Some(Captured::from(why.replace('\n', "; ").as_str())),
             text: None,
         };
         // A ledger that takes no more has been noticed elsewhere already, and ends the run.

@@ -16,6 +16,7 @@ use super::processes;
 use super::worker::Worker;
 use crate::clock::Deadline;
 use crate::failure::{Failure, OrExit};
+use crate::screen;
 
 /// Copies between the operator's terminal and an agent's until dropped, which puts the operator's back as it was.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl Relay {
         let resized = resizes().or_exit(Exit::Internal)?;
         let worker = Worker::start("relay", move |stop| copy(&File::from(outside), stop, &resized))
             .or_exit(Exit::Internal)?;
+        screen::is_raw(raw.is_some());
         Ok(Self { worker, _raw: raw })
     }
 }
@@ -51,6 +53,7 @@ impl Drop for Relay {
         if ended.is_ok_and(|ended| ended)
             && let Some(Ok(Ok(()) | Err(_)) | Err(_)) | None = self.worker.finish()
         {}
+        screen::is_raw(false);
     }
 }
 
@@ -61,7 +64,7 @@ pub(crate) fn size() -> Option<Winsize> {
 
 /// Where the agent's terminal is shown: on the operator's, whichever stream that is. What goes to a file or a pipe goes
 /// there directly, and nothing else is to be mixed into it.
-fn screen() -> io::Result<File> {
+fn shown_on() -> io::Result<File> {
     let own = if stdout().is_terminal() {
         stdout().as_fd().try_clone_to_owned()?
     } else if stderr().is_terminal() {
@@ -87,7 +90,7 @@ fn copy(
     mut resized: &std::os::unix::net::UnixStream,
 ) -> io::Result<()> {
     let mut keyboard = stdin().is_terminal().then(stdin);
-    let screen = screen()?;
+    let screen = shown_on()?;
     let mut listening = false;
     loop {
         // Until somebody is there to be interrupted, what is typed waits where it is.

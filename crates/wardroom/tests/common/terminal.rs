@@ -65,7 +65,12 @@ impl Terminal {
     }
 
     pub(crate) fn shown(&self) -> String {
-        self.screen.lock().unwrap().replace('\r', "")
+        self.as_sent().replace('\r', "")
+    }
+
+    /// What the terminal got, with the returns.
+    pub(crate) fn as_sent(&self) -> String {
+        self.screen.lock().unwrap().clone()
     }
 
     /// Waits until the screen shows a text behind the last answer, and then types.
