@@ -40,6 +40,7 @@ use probe::Probe;
 use report::Style;
 use scene::{Place, PolicyFacts, Scene};
 use services::Service;
+pub(crate) use session::is_of_probes;
 use trace::{Seen, Trace};
 
 /// Proves the containment of one agent.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use rustix::fs::{MemfdFlags, memfd_create};
 use wardroom_ledger::Query;
+use wardroom_model::event::SessionStart;
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Mount;
 use wardroom_scribe::records;
@@ -23,6 +24,11 @@ use crate::signals;
 
 /// Where our own program is found inside.
 const INSIDE: &str = "/run/wardroom/probe";
+
+/// Whether a session on record was one of ours: by the command that only we give to a cell.
+pub(crate) fn is_of_probes(start: &SessionStart) -> bool {
+    start.command.shown().starts_with(&[INSIDE, "__role", "probe"].join("\0").into_bytes())
+}
 
 /// Where a directory of the host's is found inside, as if the policy shared it: not among the places where services keep
 /// their sockets, for there must be none in those.

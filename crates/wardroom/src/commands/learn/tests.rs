@@ -1,6 +1,7 @@
 use wardroom_ledger::{Head, Record, facets};
 use wardroom_model::event::{
-    Actor, Connection, ConnectionPhase, Event, NameQuery, Packet, Program, SocketAct, SocketOp, SocketTarget,
+    Actor, Connection, ConnectionPhase, Event, NameQuery, Packet, Program, Session, SessionEnd, SessionStart,
+    SocketAct, SocketOp, SocketTarget,
 };
 use wardroom_model::request::{Request, RequestDecision, RequestPhase};
 use wardroom_model::{AgentName, Captured, HostName, Reason, Stamp, Verdict};
@@ -95,6 +96,27 @@ fn a_name_is_asked_about_once_with_its_programs_and_times() {
         (2, 2_000_000_000, 5_000_000_000)
     );
     assert_eq!(items[0].seen.by(), "/usr/bin/curl, /usr/bin/pip");
+}
+
+#[test]
+fn what_the_probes_of_verify_try_is_nothing_that_the_agent_wants() {
+    let started = |command: &[u8]| {
+        let (command, mechanisms) = (Captured::cut(command, 4096), Vec::new());
+        Event::Session(Session::Started(SessionStart { command, policy: [0; 32], mechanisms }))
+    };
+    let ended = || Event::Session(Session::Ended(SessionEnd { status: 0, because: None }));
+    let (items, left_out) = wanted([
+        started(b"/run/wardroom/probe\0__role\0probe\0all\0/x\0N1"),
+        name("other.wardroom-verify.test", 1),
+        connection(None, "169.254.169.254:80", actor("/run/wardroom/probe", true)),
+        request("POST", "/b"),
+        ended(),
+        started(b"/run/wardroom/probe"),
+        name("wiki.net", 1),
+        ended(),
+    ]);
+    assert_eq!((items.len(), left_out), (1, 0), "{items:#?}");
+    assert_eq!(items[0].thing, Thing::Name(HostName::parse("wiki.net").unwrap()));
 }
 
 #[test]

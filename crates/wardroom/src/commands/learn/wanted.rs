@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use wardroom_ledger::Record;
-use wardroom_model::event::{Actor, Connection, ConnectionPhase, Event, Program, SocketTarget};
+use wardroom_model::event::{Actor, Connection, ConnectionPhase, Event, Program, Session, SocketTarget};
 use wardroom_model::request::{Request, RequestPhase};
 use wardroom_model::{HostName, Kind, Reason, Verdict};
 use wardroom_policy::edit::{domain_of, is_sayable};
 use wardroom_policy::{Decision, NetworkPolicy, RequestDecision, RequestLine};
 
 use super::seen::Seen;
+use crate::verify::is_of_probes;
 
-/// The kinds of records that say what was refused, and who asks for names.
-pub(super) const KINDS: [Kind; 5] = [Kind::Name, Kind::Connection, Kind::Packet, Kind::Request, Kind::Socket];
+/// The kinds of records that say what was refused, who asks for names, and whose session it was.
+pub(super) const KINDS: [Kind; 6] =
+    [Kind::Session, Kind::Name, Kind::Connection, Kind::Packet, Kind::Request, Kind::Socket];
 
 /// Things that are kept at most, of those that an agent can make up, and again of those about hosts that are permitted:
 /// some megabytes. Far more than anyone answers, and as many as a policy has rules.
@@ -80,6 +82,8 @@ pub(super) struct Wanted {
     /// Refusals that no rule could permit as they were, or that there was no room for.
     pub(super) left_out: u64,
     asking: Option<(String, u64)>,
+    /// Whether `verify` runs: what its probes try is nothing that an agent wants.
+    probed: bool,
 }
 
 impl Wanted {
@@ -87,6 +91,15 @@ impl Wanted {
     pub(super) fn take(&mut self, record: &Record, policy: &NetworkPolicy) {
         let Some(event) = &record.event else { return };
         let wall = record.head.stamp.wall;
+        if let Event::Session(session) = event {
+            self.probed = match session {
+                Session::Started(start) => is_of_probes(start),
+                Session::Ended(_) => false,
+            };
+        }
+        if self.probed {
+            return;
+        }
         match event {
             Event::Socket(act) => {
                 if let SocketTarget::Inet(to) = &act.address
