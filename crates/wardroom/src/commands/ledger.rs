@@ -67,7 +67,7 @@ fn say_finding(places: &Places, asked: &LedgerVerify) -> Done {
     let found = verify(&ledger, &verifier, kept.as_ref()).or_exit(Exit::Ledger)?;
     let shown = match asked.json {
         false => format!(
-            "ledger verify: {} ({} records, {} of them signed)",
+            "ledger verify: {} ({} records found, {} signed)",
             found.finding, found.records, found.covered
         ),
         true => json!({
