@@ -42,14 +42,30 @@ struct Freezer {
     thawed: &'static str,
 }
 
+/// Makes the group that a plan's limits need, and removes it: whether it can be had is known only afterwards.
+///
+/// # Errors
+/// As building the cell would say.
+pub fn rehearse_limits(plan: &CellPlan) -> Result<(), CellError> {
+    // No agent's name has a dot: what is swept away is never a group that a keeper is about to use.
+    match Cgroup::named("wardroom.check", plan)? {
+        Some(group) => group.check().map(drop),
+        None => Ok(()),
+    }
+}
+
 impl Cgroup {
     /// Makes the group that the plan's limits need; `None` when they need none.
     pub(crate) fn create(plan: &CellPlan) -> Result<Option<Self>, CellError> {
+        Self::named("wardroom", plan)
+    }
+
+    fn named(first: &str, plan: &CellPlan) -> Result<Option<Self>, CellError> {
         let wanted = wanted(&plan.limits);
         if plan.limits.by == LimitsBy::RlimitsOnly || wanted.is_empty() {
             return Ok(None);
         }
-        let name = format!("wardroom-{}-{}", plan.agent.as_str(), rustix::process::getpid().as_raw_nonzero());
+        let name = format!("{first}-{}-{}", plan.agent.as_str(), rustix::process::getpid().as_raw_nonzero());
         let places =
             Places::of_this_process().map_err(|error| refused(format!("/proc/self/cgroup: {error}")))?;
         let made = match places.unified(&wanted) {

@@ -20,4 +20,5 @@ mod wire;
 pub use announce::Announcements;
 pub use build::{BuildOptions, Building, EmptyCell, build};
 pub use cell::{Cell, CellEvent, Spawn, SpawnId};
+pub use cgroup::rehearse_limits;
 pub use error::{CellError, Step};

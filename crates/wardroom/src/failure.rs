@@ -22,6 +22,11 @@ impl Failure {
         Self { exit, cause: anyhow::anyhow!("{message}") }
     }
 
+    /// The exit code that it has for a script.
+    pub(crate) fn code(&self) -> u8 {
+        self.exit.code()
+    }
+
     /// Says it on stderr, once, and gives the exit code.
     pub(crate) fn tell(&self) -> u8 {
         screen::talk(&format!("wardroom: {self}"));

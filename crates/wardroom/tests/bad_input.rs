@@ -436,13 +436,53 @@ fn policies_that_cannot_be_listed_are_not_none() {
 }
 
 #[test]
+fn check_finds_that_limits_cannot_be_had_here_as_run_does() {
+    let stage = Stage::new();
+    stage.agent("scout", "");
+    let text = fs::read_to_string(stage.policy_file("scout")).unwrap();
+    fs::write(stage.policy_file("scout"), text.replace("limits = \"rlimits-only\"", "tasks = 64")).unwrap();
+    // An empty tree in place of the groups: none can be made, whoever asks.
+    for command in ["check scout", "run scout"] {
+        let line = format!(
+            "mount -t tmpfs none /sys/fs/cgroup && {UNPRIVILEGED} {WARDROOM} --base {} {command}",
+            stage.base().display()
+        );
+        let said = Said::from(
+            Command::new("unshare").args(["--mount", "--map-root-user", "sh", "-c", &line]).output().unwrap(),
+        );
+        assert_eq!(said.code, CANNOT_CONTAIN, "{command}: {said:?}");
+        assert!(format!("{}{}", said.out, said.err).contains("rlimits-only"), "{command}: {said:?}");
+    }
+}
+
+#[test]
+fn a_broken_price_table_stops_only_what_counts_by_it() {
+    let stage = Stage::new();
+    fs::write(stage.base().join("prices.toml"), "nonsense = [").unwrap();
+    stage.agent("scout", "");
+    let said = stage.sh("scout", "exit 7");
+    assert!(said.code == 7 && said.err.contains("prices.toml"), "{said:?}");
+    assert_eq!(stage.call(&["check", "scout"]).code, 0);
+    stage.agent(
+        "scout",
+        "[[network.allow]]\nhost = \"api.net\"\ninspect = true\n\n[[model_api]]\nhost = \"api.net\"\npath = \"/v1\"\nlike = \"anthropic-messages\"\n",
+    );
+    for asked in [["check", "scout"], ["run", "scout"]] {
+        let said = stage.call(&asked);
+        let told = format!("{}{}", said.out, said.err);
+        assert!(said.code == POLICY && told.contains("prices.toml"), "{said:?}");
+    }
+}
+
+#[test]
 fn check_refuses_what_run_would_refuse_anywhere_and_names_what_is_missing_here() {
     let stage = Stage::new();
     stage.agent("scout", "");
     assert_eq!(stage.call(&["check", "scout"]).code, 0);
     fs::remove_dir(stage.workspace()).unwrap();
     let missing = stage.call(&["check", "scout"]);
-    assert!(missing.code == 0 && missing.out.contains("on this machine `run` refuses it"), "{missing:?}");
+    let refuses = "on this machine `run` refuses it as it stands: ";
+    assert!(missing.code == POLICY && missing.out.contains(refuses), "{missing:?}");
     fs::create_dir(stage.workspace()).unwrap();
     let text = fs::read_to_string(stage.policy_file("scout")).unwrap();
     let own = format!("[files]\nread_write = [{:?}]\n", stage.base().join("state"));

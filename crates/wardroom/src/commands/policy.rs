@@ -17,7 +17,7 @@ use wardroom_policy::{EditError, Policy, PolicyErrors};
 use super::{agent_name, edited, learn};
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit, let_go};
-use crate::keeper::{self, known_agents, policy_file};
+use crate::keeper::{self, Obstacles, known_agents, policy_file};
 use crate::layout::wrap;
 use crate::places::Places;
 use crate::screen;
@@ -131,30 +131,38 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
         let checked = if file.parent() == Some(places.agents()) { load(&file) } else { draft(&file) };
         let meant = checked.and_then(|source| {
             say_meaning(&source);
-            say_obstacle(&source, keeper::rehearse(places, &source.policy)?)
+            say_obstacles(&source, keeper::rehearse(places, &source.policy)?)
         });
-        if let Err(failure) = meant {
-            code = failure.tell();
+        match meant.unwrap_or_else(|failure| failure.tell()) {
+            0 => {}
+            found => code = found,
         }
     }
     Ok(code)
 }
 
-/// Says what keeps the policy from being run: what no machine would change is a mistake, and what is missing here may come yet.
-fn say_obstacle(source: &Source, obstacle: Option<PlanError>) -> Result<(), Failure> {
-    match obstacle {
-        None | Some(PlanError::Unsupported(_) | PlanError::NoCommand(_)) => Ok(()),
-        Some(here @ (PlanError::Path { .. } | PlanError::NoSystem(_) | PlanError::Landlock { .. })) => {
-            say_sentence(&format!("on this machine `run` refuses it as it stands: {here}"));
-            Ok(())
+/// Says what keeps the policy from being run, and returns the code that `run` would: what no machine would change is a mistake,
+/// and what is missing here may come yet.
+fn say_obstacles(source: &Source, Obstacles { plan, mut here }: Obstacles) -> Done {
+    match plan {
+        // A command may come with `run`.
+        None | Some(PlanError::NoCommand(_)) => {}
+        // Said with the meaning.
+        Some(PlanError::Unsupported(_)) => return Ok(Exit::Policy.code()),
+        Some(missing @ (PlanError::Path { .. } | PlanError::NoSystem(_) | PlanError::Landlock { .. })) => {
+            here.insert(0, Failure::new(Exit::Policy, missing));
         }
         Some(
             mistake @ (PlanError::NoHome { .. }
             | PlanError::Exposes { .. }
             | PlanError::Collision { .. }
             | PlanError::AppBehindLink { .. }),
-        ) => Err(Failure::new(Exit::Policy, format!("{}: {mistake}", source.shown()))),
+        ) => return Err(Failure::new(Exit::Policy, format!("{}: {mistake}", source.shown()))),
     }
+    for missing in &here {
+        say_sentence(&format!("on this machine `run` refuses it as it stands: {missing}"));
+    }
+    Ok(here.first().map_or(0, Failure::code))
 }
 
 fn say_meaning(source: &Source) {

@@ -10,7 +10,7 @@ use wardroom_model::plan::{CellPlan, Identity};
 use wardroom_policy::plan::{Entry, PASSED, PlanError, Resolved, Trust, survey, wanted_paths};
 use wardroom_policy::{HostFacts, Policy};
 
-use super::state;
+use super::{metering, state};
 use crate::failure::{Failure, OrExit};
 use crate::places::{self, AgentPlaces, Places};
 
@@ -25,12 +25,29 @@ pub(super) fn plan(
     wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
 }
 
-/// What keeps a policy from being run here as it stands, with nothing made for it.
-pub(crate) fn rehearse(places: &Places, policy: &Policy) -> Result<Option<PlanError>, Failure> {
+/// What keeps a policy from being run here as it stands. What is made for it is a control group, for a moment.
+#[derive(Debug)]
+pub(crate) struct Obstacles {
+    /// Why there is no plan.
+    pub(crate) plan: Option<PlanError>,
+    /// What this machine does not give, each with the code that `run` ends with.
+    pub(crate) here: Vec<Failure>,
+}
+
+/// Looks for what would keep a policy from being run.
+pub(crate) fn rehearse(places: &Places, policy: &Policy) -> Result<Obstacles, Failure> {
     let identity = state::any_identity();
     let asked = Asked { identity, command: Some(vec![b"true".to_vec()]), trust: None };
     let facts = gather(places, &places.agent(policy.name()), policy, asked)?;
-    Ok(wardroom_policy::plan(policy, &facts).err())
+    let mut here = Vec::new();
+    if metering::counts(policy) {
+        here.extend(metering::prices(&places.prices()).or_exit(Exit::Policy).err());
+    }
+    let planned = wardroom_policy::plan(policy, &facts);
+    if let Ok(plan) = &planned {
+        here.extend(wardroom_cell::rehearse_limits(plan).or_exit(Exit::CannotContain).err());
+    }
+    Ok(Obstacles { plan: planned.err(), here })
 }
 
 fn gather(

@@ -8,8 +8,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use wardroom_gate::{Counters, Prices};
+use wardroom_model::exit::Exit;
+use wardroom_policy::Policy;
 
 use super::state::{nofollow, whole};
+use crate::failure::{Failure, OrExit};
+use crate::screen;
 
 /// The file of counters, made where there is none. Whether what is in it can be counted with is for the gate to say:
 /// damaged counters refuse what is limited.
@@ -26,6 +30,24 @@ pub(super) fn counters(path: &Path) -> anyhow::Result<OwnedFd> {
         Ok(())
     })?;
     Ok(file.into())
+}
+
+/// The prices for a policy. Where it counts nothing, a table with mistakes is said to have them and stops nothing.
+pub(super) fn prices_for(policy: &Policy, path: &Path) -> Result<String, Failure> {
+    match prices(path) {
+        Err(error) if !counts(policy) => {
+            screen::talk(&format!(
+                "wardroom: {error:#}; this policy limits nothing by prices, and has those that come with Wardroom"
+            ));
+            Ok(String::new())
+        }
+        found => found.or_exit(Exit::Policy),
+    }
+}
+
+/// Whether the prices matter to a policy, so that a mistake in them stops its start.
+pub(super) fn counts(policy: &Policy) -> bool {
+    !policy.credentials().is_empty() || !policy.model_apis().is_empty()
 }
 
 /// The text of the operator's price table; empty where there is none, which means the one that comes with Wardroom.

@@ -44,7 +44,7 @@ use crate::screen;
 
 pub(crate) use afterwards::{prepare_host, record, record_operator, store};
 pub(crate) use broker::Passphrase;
-pub(crate) use facts::rehearse;
+pub(crate) use facts::{Obstacles, rehearse};
 pub(crate) use play::play;
 pub(crate) use roles::run_apart;
 pub(crate) use state::{is_of_directory, known_agents, whole};
@@ -106,7 +106,7 @@ pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
     plan.mounts.extend(request.mounts.iter().cloned());
     let placeholders = placeholders::prepare(places, policy)?;
     plan.environment.extend(placeholders.environment);
-    let prices = metering::prices(&places.prices()).or_exit(Exit::Policy)?;
+    let prices = metering::prices_for(policy, &places.prices())?;
     let inspection =
         Inspection { authority, tag: placeholders.tag, placeholders: placeholders.given, prices };
     let crew = start::start(places, &agent, &plan, start::Prepared { empty, inspection }, &mut request)?;
