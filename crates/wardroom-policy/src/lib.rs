@@ -27,7 +27,7 @@ pub use explain::explain;
 pub use network::{
     Decision, NetworkPolicy, Permit, RequestDecision, RequestLine, RequestPermit, TlsExpectation,
 };
-pub use plan::{HostFacts, PlanError, plan};
+pub use plan::{HostFacts, PlanError, PlanErrors, plan};
 pub use policy::{
     Agent, Files, Hours, Isolation, IsolationKind, Outside, PathRule, Policy, Retention, Unsupported,
 };

@@ -489,6 +489,9 @@ fn check_refuses_what_run_would_refuse_anywhere_and_names_what_is_missing_here()
     fs::create_dir_all(stage.base().join("state")).unwrap();
     fs::write(stage.policy_file("scout"), text.replace("[files]\n", &own)).unwrap();
     let exposes = ["scout.toml:", "would give the agent"];
-    expect(&stage.call(&["check", "scout"]), POLICY, &exposes);
+    let checked = stage.call(&["check", "scout"]);
+    expect(&checked, POLICY, &exposes);
+    expect(&checked, POLICY, &["scout.toml:12:15\n", "^^^", "1 mistake"]);
+    assert_eq!(checked.out, "");
     expect(&stage.sh("scout", "true"), POLICY, &exposes);
 }

@@ -57,14 +57,13 @@ pub enum Resolved {
     Unusable(String),
 }
 
-/// The host paths that a policy names, `~` expanded, for [`HostFacts::resolved`].
-///
-/// # Errors
-/// A `~` where there is no operator's home.
-pub fn wanted_paths(policy: &Policy, operator_home: Option<&Path>) -> Result<Vec<PathBuf>, PlanError> {
+/// The host paths that a policy names, `~` expanded, for [`HostFacts::resolved`]. One that means nothing here is left out; the
+/// plan says so.
+#[must_use]
+pub fn wanted_paths(policy: &Policy, operator_home: Option<&Path>) -> Vec<PathBuf> {
     let files = &policy.files;
     let rules = files.workspace.iter().chain(&files.read_only).chain(&files.read_write);
-    rules.chain(&policy.isolation.root).map(|rule| expand(rule, operator_home)).collect()
+    rules.chain(&policy.isolation.root).filter_map(|rule| expand(rule, operator_home).ok()).collect()
 }
 
 /// The path that a rule means on this host, links not followed.

@@ -25,21 +25,20 @@ impl Given {
     }
 }
 
-pub(crate) fn given(policy: &Policy, facts: &HostFacts) -> Result<Vec<Given>, PlanError> {
+pub(crate) fn given(policy: &Policy, facts: &HostFacts, errors: &mut Vec<PlanError>) -> Vec<Given> {
     let files = &policy.files;
+    let workspace = files.workspace.iter().map(|rule| (rule, Some(WORKSPACE), true));
+    let shared = files.read_write.iter().map(|rule| (rule, None, true));
+    let read = files.read_only.iter().map(|rule| (rule, None, false));
     let mut found: Vec<(Given, &PathRule)> = Vec::new();
-    if let Some(rule) = &files.workspace {
-        let given = one(rule, Some(WORKSPACE), true, facts)?;
-        found.push((given, rule));
+    for (rule, target, write) in workspace.chain(shared).chain(read) {
+        match one(rule, target, write, facts) {
+            Ok(given) => found.push((given, rule)),
+            Err(error) => errors.push(error),
+        }
     }
-    for rule in &files.read_write {
-        found.push((one(rule, None, true, facts)?, rule));
-    }
-    for rule in &files.read_only {
-        found.push((one(rule, None, false, facts)?, rule));
-    }
-    distinct(&found)?;
-    Ok(found.into_iter().map(|(given, _)| given).collect())
+    errors.extend(collisions(&found));
+    found.into_iter().map(|(given, _)| given).collect()
 }
 
 /// A path as its rule means it, if it may be given at all.
@@ -122,29 +121,32 @@ fn seen_as(rule: &PathRule, path: &Path) -> Result<PathBuf, PlanError> {
     Ok(target)
 }
 
-/// No two at one place inside, and none that is written through another.
-fn distinct(found: &[(Given, &PathRule)]) -> Result<(), PlanError> {
+/// Two at one place inside, and one that is written through another.
+fn collisions(found: &[(Given, &PathRule)]) -> Vec<PlanError> {
     let mut targets: BTreeMap<&Path, &PathRule> = BTreeMap::new();
+    let mut errors = Vec::new();
     for (index, (given, rule)) in found.iter().enumerate() {
-        let collision = |taken| PlanError::Collision {
-            path: rule.path.clone(),
-            target: given.target.clone(),
-            taken,
-            at: rule.at.clone(),
+        let mut collision = |taken| {
+            errors.push(PlanError::Collision {
+                path: rule.path.clone(),
+                target: given.target.clone(),
+                taken,
+                at: rule.at.clone(),
+            });
         };
         if let Some(other) = targets.insert(&given.target, rule) {
-            return Err(collision(format!("is {:?} already ({})", other.path, other.at)));
+            collision(format!("is {:?} already ({})", other.path, other.at));
+            continue;
         }
         let nested = found.iter().take(index).find(|(other, _)| {
             given.write != other.write
                 && (given.source.starts_with(&other.source) || other.source.starts_with(&given.source))
         });
         if let Some((_, other)) = nested {
-            let taken = format!("overlaps {:?} ({}), one of them writable and one not", other.path, other.at);
-            return Err(collision(taken));
+            collision(format!("overlaps {:?} ({}), one of them writable and one not", other.path, other.at));
         }
     }
-    Ok(())
+    errors
 }
 
 /// Names at the top of every cell.

@@ -8,6 +8,7 @@ mod environment;
 mod facts;
 mod generated;
 mod given;
+mod shown;
 mod system;
 mod trust;
 
@@ -23,6 +24,7 @@ use crate::{canary, sensitive};
 pub use describe::describe;
 pub use environment::PASSED;
 pub use facts::{Entry, HostFacts, Resolved, wanted_paths};
+pub use shown::in_text;
 pub use system::survey;
 pub use trust::{BUNDLES, CERTUTIL, JAVA_STORES, Trust};
 
@@ -108,30 +110,66 @@ fn list(items: &[Unsupported]) -> String {
     items.join("; ")
 }
 
+/// Everything that keeps a cell from being planned, so that one attempt finds it all. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", one_a_line(.0))]
+pub struct PlanErrors(Vec<PlanError>);
+
+fn one_a_line(errors: &[PlanError]) -> String {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+impl IntoIterator for PlanErrors {
+    type Item = PlanError;
+    type IntoIter = std::vec::IntoIter<PlanError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 /// Plans an agent's cell.
 ///
 /// # Errors
 /// Whatever keeps a cell from being exactly what the policy says; nothing is planned around.
-pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
+pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanErrors> {
     if !policy.unsupported.is_empty() {
-        return Err(PlanError::Unsupported(policy.unsupported.clone()));
+        return Err(PlanErrors(vec![PlanError::Unsupported(policy.unsupported.clone())]));
     }
+    let mut errors = Vec::new();
     if facts.landlock_abi < LANDLOCK_ABI {
-        return Err(PlanError::Landlock { have: facts.landlock_abi, need: LANDLOCK_ABI });
+        errors.push(PlanError::Landlock { have: facts.landlock_abi, need: LANDLOCK_ABI });
     }
-    let command = command(policy, facts)?;
-    check_apps(policy, facts)?;
-    let given = given::given(policy, facts)?;
-    let mut mounts = system::mounts(policy, facts)?;
+    let command = command(policy, facts).map_err(|error| errors.push(error));
+    errors.extend(apps_behind_links(policy, facts));
+    let given = given::given(policy, facts, &mut errors);
+    let system = system::mounts(policy, facts).map_err(|error| errors.push(error));
+    match (command, system) {
+        (Ok(command), Ok(system)) if errors.is_empty() => {
+            Ok(assemble(policy, facts, command, system, &given))
+        }
+        (Ok(_) | Err(()), Ok(_) | Err(())) => Err(PlanErrors(errors)),
+    }
+}
+
+fn assemble(
+    policy: &Policy,
+    facts: &HostFacts,
+    command: Vec<Vec<u8>>,
+    system: Vec<Mount>,
+    given: &[given::Given],
+) -> CellPlan {
+    let mut mounts = system;
     mounts.extend(trust::mounts(facts));
     mounts.extend(generated::files(&policy.agent.name, facts));
     mounts.extend(system::writable(policy, facts));
     mounts.extend(given.iter().map(|given| given.mount.clone()));
     let workspace = given.iter().any(|given| given.target() == Path::new(WORKSPACE));
-    Ok(CellPlan {
+    CellPlan {
         agent: policy.agent.name.clone(),
         identity: facts.identity,
-        landlock: landlock(&mounts, &given),
+        landlock: landlock(&mounts, given),
         mounts,
         limits: limits(policy),
         environment: environment::environment(policy, facts),
@@ -143,7 +181,7 @@ pub fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
         canaries: if policy.files.canaries { canary::all() } else { Vec::new() },
         may_trace: policy.isolation.trace_children,
         literals: policy.network.literals(),
-    })
+    }
 }
 
 fn command(policy: &Policy, facts: &HostFacts) -> Result<Vec<Vec<u8>>, PlanError> {
@@ -154,19 +192,17 @@ fn command(policy: &Policy, facts: &HostFacts) -> Result<Vec<Vec<u8>>, PlanError
 }
 
 /// On a merged-usr system `/bin/gh` runs as `/usr/bin/gh`; a rule for the former would never match.
-fn check_apps(policy: &Policy, facts: &HostFacts) -> Result<(), PlanError> {
-    for rule in policy.network.allow() {
-        for app in &rule.apps {
-            for (link, entry) in &facts.system {
-                let Entry::Symlink(to) = entry else { continue };
-                let Ok(rest) = Path::new(app).strip_prefix(link) else { continue };
-                let real = system::resolve_link(link, to).join(rest);
-                let (app, write) = (app.clone(), real.display().to_string());
-                return Err(PlanError::AppBehindLink { app, write, at: rule.at.clone() });
-            }
-        }
-    }
-    Ok(())
+fn apps_behind_links(policy: &Policy, facts: &HostFacts) -> Vec<PlanError> {
+    let apps = policy.network.allow().flat_map(|rule| rule.apps.iter().map(move |app| (app, &rule.at)));
+    let behind = apps.filter_map(|(app, at)| {
+        facts.system.iter().find_map(|(link, entry)| {
+            let Entry::Symlink(to) = entry else { return None };
+            let rest = Path::new(app).strip_prefix(link).ok()?;
+            let write = system::resolve_link(link, to).join(rest).display().to_string();
+            Some(PlanError::AppBehindLink { app: app.clone(), write, at: at.clone() })
+        })
+    });
+    behind.collect()
 }
 
 /// Landlock as a second wall behind the mount table: it holds even where a mount is not what it should be.

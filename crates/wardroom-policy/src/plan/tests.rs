@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use wardroom_model::plan::{Identity, Mount};
+use wardroom_model::plan::{CellPlan, Identity, Mount};
 
-use super::{Entry, HostFacts, PlanError, Resolved, describe, plan, survey};
+use super::{Entry, HostFacts, PlanError, Resolved, describe, in_text, survey};
 use crate::Policy;
 
 /// A Debian host with merged /usr and an operator at home.
@@ -54,6 +54,35 @@ fn policy(rest: &str) -> Policy {
         "[agent]\nname = \"scout\"\ncommand = [\"bash\", \"-l\"]\n[isolation]\nkind = \"cell\"\n{rest}"
     );
     Policy::parse("scout.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+/// The plan, or the first of what is in its way.
+fn plan(policy: &Policy, facts: &HostFacts) -> Result<CellPlan, PlanError> {
+    super::plan(policy, facts).map_err(|errors| errors.into_iter().next().unwrap())
+}
+
+#[test]
+fn everything_that_is_in_the_way_is_found_at_once_and_shown_where_it_stands() {
+    let text = "[agent]\nname = \"scout\"\ncommand = [\"true\"]\n[isolation]\nkind = \"cell\"\n\
+        [files]\nread_write = [\n  \"/etc\",\n  '/etc/ssh',\n]\nread_only = [\"~/.ssh\"]\n\
+        [[network.allow]]\nhost = \"a.net\"\napps = [\"/bin/gh\"]\n";
+    let mut facts = host();
+    let real = |path: &str| (PathBuf::from(path), Resolved::Directory(PathBuf::from(path)));
+    facts.resolved.extend(["/etc", "/etc/ssh", "/home/op/.ssh"].map(real));
+    let errors = super::plan(&Policy::parse("scout.toml", text).unwrap(), &facts).unwrap_err();
+    let shown = in_text("scout.toml", text, &errors.into_iter().collect::<Vec<_>>());
+    let lines = shown.lines();
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    let wanted = [
+        "scout.toml:8:3: \"/etc\" would give the agent /etc: the host's configuration",
+        "scout.toml:9:3: \"/etc/ssh\" would give the agent /etc: ",
+        "scout.toml:11:14: \"~/.ssh\" would give the agent ",
+        "scout.toml:14:9: \"/bin/gh\" lies behind a link",
+    ];
+    for (line, wanted) in lines.iter().zip(wanted) {
+        assert!(line.starts_with(wanted), "{line}\n{wanted}");
+    }
+    assert!(shown.render(false).contains("\n8 |   \"/etc\",\n  |   ^^^^^^"), "{}", shown.render(false));
 }
 
 fn with_workspace(real: Resolved) -> Result<(), PlanError> {

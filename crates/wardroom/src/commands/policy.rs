@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 use wardroom_model::Outcome;
 use wardroom_model::exit::Exit;
 use wardroom_policy::edit::{self, Addition, What};
-use wardroom_policy::plan::PlanError;
+use wardroom_policy::plan::{self, PlanError};
 use wardroom_policy::templates::{TEMPLATES, template_at};
 use wardroom_policy::{EditError, Policy, PolicyErrors};
 
@@ -36,10 +36,7 @@ pub(crate) struct Source {
 impl Source {
     /// Parses a policy's text, with every mistake in one message.
     pub(crate) fn parse(file: Option<PathBuf>, text: String) -> Result<Self, Failure> {
-        Self::read(file, text).map_err(|errors| {
-            let rendered = errors.render(screen::talk_has_colours());
-            Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end()))
-        })
+        Self::read(file, text).map_err(|errors| has_mistakes(&errors))
     }
 
     /// The same, with the mistakes as they are.
@@ -54,6 +51,12 @@ impl Source {
     pub(crate) fn shown(&self) -> String {
         self.policy.file().to_owned()
     }
+}
+
+/// Every mistake in one message.
+fn has_mistakes(errors: &PolicyErrors) -> Failure {
+    let rendered = errors.render(screen::talk_has_colours());
+    Failure::new(Exit::Policy, format!("the policy has mistakes\n\n{}", rendered.trim_end()))
 }
 
 /// Reads and parses a policy file of any name.
@@ -130,8 +133,8 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
         // Only among the agents' own files does a name say whose policy it is.
         let checked = if file.parent() == Some(places.agents()) { load(&file) } else { draft(&file) };
         let meant = checked.and_then(|source| {
-            say_meaning(&source);
-            say_obstacles(&source, keeper::rehearse(places, &source.policy)?)
+            let obstacles = keeper::rehearse(places, &source.policy)?;
+            say_checked(&source, obstacles)
         });
         match meant.unwrap_or_else(|failure| failure.tell()) {
             0 => {}
@@ -141,28 +144,34 @@ pub(super) fn check(places: &Places, asked: &cli::Check) -> Done {
     Ok(code)
 }
 
-/// Says what keeps the policy from being run, and returns the code that `run` would: what no machine would change is a mistake,
-/// and what is missing here may come yet.
-fn say_obstacles(source: &Source, Obstacles { plan, mut here }: Obstacles) -> Done {
-    match plan {
-        // A command may come with `run`.
-        None | Some(PlanError::NoCommand(_)) => {}
-        // Said with the meaning.
-        Some(PlanError::Unsupported(_)) => return Ok(Exit::Policy.code()),
-        Some(missing @ (PlanError::Path { .. } | PlanError::NoSystem(_) | PlanError::Landlock { .. })) => {
-            here.insert(0, Failure::new(Exit::Policy, missing));
-        }
-        Some(
-            mistake @ (PlanError::NoHome { .. }
+/// Says what a policy means and what keeps it from being run here, and returns the code that `run` would. What no machine would
+/// change is a mistake, and what has mistakes means nothing; what is missing here may come yet.
+fn say_checked(source: &Source, obstacles: Obstacles) -> Done {
+    let Obstacles { plan, mut here } = obstacles;
+    let (mut mistakes, mut refused) = (Vec::new(), 0);
+    for obstacle in plan {
+        match obstacle {
+            // A command may come with `run`.
+            PlanError::NoCommand(_) => {}
+            // Said with the meaning.
+            PlanError::Unsupported(_) => refused = Exit::Policy.code(),
+            PlanError::Path { .. } | PlanError::NoSystem(_) | PlanError::Landlock { .. } => {
+                here.push(Failure::new(Exit::Policy, obstacle));
+            }
+            PlanError::NoHome { .. }
             | PlanError::Exposes { .. }
             | PlanError::Collision { .. }
-            | PlanError::AppBehindLink { .. }),
-        ) => return Err(Failure::new(Exit::Policy, format!("{}: {mistake}", source.shown()))),
+            | PlanError::AppBehindLink { .. } => mistakes.push(obstacle),
+        }
     }
+    if !mistakes.is_empty() {
+        return Err(has_mistakes(&plan::in_text(&source.shown(), &source.text, &mistakes)));
+    }
+    say_meaning(source);
     for missing in &here {
         say_sentence(&format!("on this machine `run` refuses it as it stands: {missing}"));
     }
-    Ok(here.first().map_or(0, Failure::code))
+    Ok(here.first().map_or(refused, Failure::code))
 }
 
 fn say_meaning(source: &Source) {

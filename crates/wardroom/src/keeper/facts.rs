@@ -29,7 +29,7 @@ pub(super) fn plan(
 #[derive(Debug)]
 pub(crate) struct Obstacles {
     /// Why there is no plan.
-    pub(crate) plan: Option<PlanError>,
+    pub(crate) plan: Vec<PlanError>,
     /// What this machine does not give, each with the code that `run` ends with.
     pub(crate) here: Vec<Failure>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn rehearse(places: &Places, policy: &Policy) -> Result<Obstacles, Fa
     if let Ok(plan) = &planned {
         here.extend(wardroom_cell::rehearse_limits(plan).or_exit(Exit::CannotContain).err());
     }
-    Ok(Obstacles { plan: planned.err(), here })
+    Ok(Obstacles { plan: planned.err().into_iter().flatten().collect(), here })
 }
 
 fn gather(
@@ -57,7 +57,7 @@ fn gather(
     request: Asked,
 ) -> Result<HostFacts, Failure> {
     let operator_home = operator_home(request.identity)?;
-    let wanted = wanted_paths(policy, operator_home.as_deref()).or_exit(Exit::Policy)?;
+    let wanted = wanted_paths(policy, operator_home.as_deref());
     Ok(HostFacts {
         identity: request.identity,
         agent_home: agent.home.clone(),
