@@ -241,18 +241,25 @@ fn rules<'a>(document: &'a mut DocumentMut, list: &str) -> Result<&'a mut ArrayO
     rules.as_array_of_tables_mut().ok_or(EditError::Layout)
 }
 
-/// The exact command that permits a connection, or one request of it. None where a rule cannot say just that: a path that
-/// servers read in more than one way, or that would be a pattern.
+/// The command of [`allow_arguments`], where the installation is the usual one.
 #[must_use]
 pub fn allow_command(agent: &str, host: &HostName, port: u16, line: Option<&RequestLine>) -> Option<String> {
+    allow_arguments(agent, host, port, line).map(|arguments| format!("wardroom {arguments}"))
+}
+
+/// What stands behind `wardroom` in the command that permits exactly a connection, or one request of it. None where a rule cannot say just that: a path that
+/// servers read in more than one way, or that would be a pattern.
+#[must_use]
+pub fn allow_arguments(
+    agent: &str,
+    host: &HostName,
+    port: u16,
+    line: Option<&RequestLine>,
+) -> Option<String> {
     let port = if port == 443 { String::new() } else { format!(" --port {port}") };
-    let Some(line) = line else { return Some(format!("wardroom allow {agent} {host}{port}")) };
+    let Some(line) = line else { return Some(format!("allow {agent} {host}{port}")) };
     is_sayable(line).then(|| {
-        format!(
-            "wardroom allow {agent} {host}{port} --method {} --path {}",
-            line.method(),
-            quoted(line.path())
-        )
+        format!("allow {agent} {host}{port} --method {} --path {}", line.method(), quoted(line.path()))
     })
 }
 

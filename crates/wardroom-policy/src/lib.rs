@@ -22,7 +22,7 @@ pub use credential::{
     Oauth2, Overdue, Particulars, SecretCommand, SecretSource, Vault, VaultAuth,
 };
 pub use diagnose::{Diagnostic, PolicyErrors};
-pub use edit::{EditError, add_host, allow_command};
+pub use edit::{EditError, add_host, allow_arguments, allow_command};
 pub use explain::explain;
 pub use network::{
     Decision, NetworkPolicy, Permit, RequestDecision, RequestLine, RequestPermit, TlsExpectation,

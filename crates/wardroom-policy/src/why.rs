@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use wardroom_model::{HostName, Outcome, Reason, Verdict};
 
+use crate::edit::allow_arguments;
 use crate::explain;
 use crate::network::{AllowRule, Decision, RequestLine, Target, TlsExpectation};
 use crate::parse::hosts::is_the_cell_itself;
@@ -20,16 +21,30 @@ use crate::policy::Policy;
 pub struct Answer {
     verdict: Verdict,
     sentences: Vec<String>,
+    /// What stands behind `wardroom` in the command that would permit it, where a command would.
+    remedy: Option<String>,
 }
 
 impl Answer {
     fn new(verdict: Verdict, sentence: impl Into<String>) -> Self {
-        Self { verdict, sentences: vec![sentence.into()] }
+        Self { verdict, sentences: vec![sentence.into()], remedy: None }
     }
 
     fn and(mut self, sentence: impl Into<String>) -> Self {
         self.sentences.push(sentence.into());
         self
+    }
+
+    fn remedied_by(self, remedy: Option<String>) -> Self {
+        Self { remedy, ..self }
+    }
+
+    /// All of it, with the remedy as a command that begins with this.
+    #[must_use]
+    pub fn told(&self, wardroom: &str) -> String {
+        let remedy = self.remedy.as_ref().map(|remedy| format!("To permit it: {wardroom} {remedy}"));
+        let lines: Vec<_> = self.sentences.iter().cloned().chain(remedy).collect();
+        lines.join("\n")
     }
 
     /// Permitted or not, why, and by which rule.
@@ -47,7 +62,7 @@ impl Answer {
 
 impl Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentences.join("\n"))
+        f.write_str(&self.told("wardroom"))
     }
 }
 
@@ -123,7 +138,7 @@ fn not_a_subject(subject: &str) -> Answer {
 fn host(policy: &Policy, name: &HostName) -> Answer {
     let verdict = policy.network.may_resolve(name);
     if verdict.outcome != Outcome::Allowed {
-        return refused(name.as_str(), &verdict).and(remedy(policy, name, None, &verdict));
+        return not_permitted(policy, name.as_str(), (name, None), &verdict);
     }
     let rules = policy.network.allow().filter(|rule| means(rule, name));
     let mut answer = Answer::new(verdict, format!("{name} resolves inside."));
@@ -191,10 +206,7 @@ fn host_and_port(policy: &Policy, name: &HostName, port: u16) -> Answer {
                 sentence,
             )
         }
-        Decision::Denial(verdict) => {
-            let remedy = remedy(policy, name, Some(port), &verdict);
-            refused(&subject, &verdict).and(remedy)
-        }
+        Decision::Denial(verdict) => not_permitted(policy, &subject, (name, Some(port)), &verdict),
     }
 }
 
@@ -241,16 +253,23 @@ fn by(verdict: &Verdict) -> String {
     verdict.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default()
 }
 
-/// The exact command that would permit it, where a command would.
-fn remedy(policy: &Policy, name: &HostName, port: Option<u16>, verdict: &Verdict) -> String {
+/// A refusal, with the command that would permit it, where one would.
+fn not_permitted(
+    policy: &Policy,
+    subject: &str,
+    (name, port): (&HostName, Option<u16>),
+    verdict: &Verdict,
+) -> Answer {
+    let answer = refused(subject, verdict);
     if verdict.reason == Reason::RuleDenies {
-        return "Denial wins: no `allow` changes this while that rule stands.".to_owned();
+        return answer.and("Denial wins: no `allow` changes this while that rule stands.");
     }
     if is_the_cell_itself(name) {
-        return "Inside a cell it is the cell itself. A service of this machine needs another name: `host = \"service.internal\"` with its \
-                `address`."
-            .to_owned();
+        return answer.and(
+            "Inside a cell it is the cell itself. A service of this machine needs another name: `host = \"service.internal\"` with its \
+             `address`.",
+        );
     }
-    let port = port.filter(|port| *port != 443).map(|port| format!(" --port {port}")).unwrap_or_default();
-    format!("To permit it: wardroom allow {} {name}{port}", policy.agent.name)
+    let agent = policy.agent.name.as_str();
+    answer.remedied_by(allow_arguments(agent, name, port.unwrap_or(443), None))
 }

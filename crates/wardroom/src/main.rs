@@ -1,6 +1,7 @@
 //! The `wardroom` binary: the command line at the edge, the keeper in the middle, and the roles that it starts
 //! itself again in (`__scribe`, `__gate`).
 
+mod called;
 mod cli;
 mod clock;
 mod commands;

@@ -78,7 +78,7 @@ fn what_is_permitted_already_is_nothing_to_change() {
 #[test]
 fn an_agent_without_a_policy_is_told_how_to_get_one() {
     let stage = Stage::new();
-    expect(&stage.sh("nobody", "true"), NO_SUCH_AGENT, &["wardroom new nobody"]);
+    expect(&stage.sh("nobody", "true"), NO_SUCH_AGENT, &[" new nobody`"]);
 }
 
 #[test]
@@ -100,7 +100,11 @@ fn what_never_ran_has_no_record_and_is_not_running() {
         expect(&stage.call(asked), NO_SUCH_AGENT, &["scout has no record yet: it never ran"]);
     }
     for asked in [["exec", "scout", "--", "true"].as_slice(), &["stop", "scout"]] {
-        expect(&stage.call(asked), NO_SUCH_AGENT, &["scout is not running; `wardroom run scout`"]);
+        expect(
+            &stage.call(asked),
+            NO_SUCH_AGENT,
+            &["scout is not running; `wardroom --base ", " run scout` starts it"],
+        );
     }
     expect(&stage.call(&["stop", "nobody"]), NO_SUCH_AGENT, &["there is no agent nobody"]);
 }
@@ -109,7 +113,7 @@ fn what_never_ran_has_no_record_and_is_not_running() {
 fn ps_lists_in_columns_and_says_where_nothing_is() {
     let stage = Stage::new();
     let said = stage.call(&["ps"]);
-    assert!(said.code == 0 && said.err.contains("wardroom new NAME"), "{said:?}");
+    assert!(said.code == 0 && said.err.contains(" new NAME`"), "{said:?}");
     stage.agent("scout", "");
     stage.agent("a-much-longer-name", "");
     let said = stage.call(&["ps"]);
@@ -128,6 +132,19 @@ fn check_finds_a_policy_under_another_s_name_as_run_does_and_leaves_drafts_alone
     let draft = stage.base().join("draft.toml");
     fs::copy(stage.policy_file("other"), &draft).unwrap();
     assert_eq!(stage.call(&["check", draft.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn commands_that_are_proposed_are_for_the_installation_that_was_asked() {
+    let stage = Stage::new();
+    let own = format!("wardroom --base {} ", stage.base().display());
+    let made = stage.call(&["new", "scout"]);
+    assert!(made.err.contains(&format!("{own}check scout, {own}run scout")), "{made:?}");
+    let why = stage.call(&["why", "scout", "a.net"]);
+    assert!(why.out.ends_with(&format!("\nTo permit it: {own}allow scout a.net\n")), "{why:?}");
+    expect(&stage.call(&["stop", "scout"]), NO_SUCH_AGENT, &[&format!("`{own}run scout` starts it")]);
+    let usual = Command::new(WARDROOM).args(["stop", "scout"]).env("HOME", stage.base()).output().unwrap();
+    expect(&Said::from(usual), NO_SUCH_AGENT, &["; `wardroom ps`"]);
 }
 
 #[test]
@@ -278,7 +295,7 @@ fn a_second_run_of_the_same_agent_is_refused_and_the_first_goes_on() {
         assert!(Instant::now() < deadline, "the first run never started");
         std::thread::sleep(Duration::from_millis(20));
     }
-    expect(&stage.sh("scout", "true"), ALREADY_RUNNING, &["already running", "wardroom stop scout"]);
+    expect(&stage.sh("scout", "true"), ALREADY_RUNNING, &["already running", " stop scout`"]);
     fs::write(stage.workspace().join("go"), "").unwrap();
     assert_eq!(Said::from(first.wait_with_output().unwrap()).code, 7);
 }

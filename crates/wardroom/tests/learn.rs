@@ -175,11 +175,15 @@ fn without_a_terminal_it_lists_and_never_asks() {
     stage.agent("scout", "");
     let said = stage.call(&["learn", "scout", "--", "sh", "-c", "getent hosts one.example; exit 3"]);
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.err.contains("1 thing was refused; `wardroom allow scout` asks about it"), "{said:?}");
+    let own = format!("wardroom --base {}", stage.base().display());
+    assert!(
+        said.err.contains(&format!("1 thing was refused; `{own} allow scout` asks about it")),
+        "{said:?}"
+    );
     let listed = stage.call(&["allow", "scout", "--json"]);
     let object: serde_json::Value = serde_json::from_str(listed.out.trim()).unwrap();
     assert_eq!((object["kind"].as_str(), object["host"].as_str()), (Some("name"), Some("one.example")));
-    assert_eq!(object["command"], "wardroom allow scout one.example");
+    assert_eq!(object["command"], format!("{own} allow scout one.example"));
     let refused = stage.call(&["allow", "scout"]);
     assert!(refused.code != 0 && refused.err.contains("the answers come from a terminal"), "{refused:?}");
 }

@@ -4,7 +4,7 @@ use wardroom_model::event::Program;
 use wardroom_model::{Captured, HostName, Reason, Verdict};
 
 use super::{Answer, refused};
-use crate::edit::allow_command;
+use crate::edit::allow_arguments;
 use crate::network::{Decision, RequestDecision, RequestLine, TlsExpectation};
 use crate::policy::Policy;
 
@@ -85,8 +85,5 @@ fn denied(policy: &Policy, host: &HostName, port: u16, line: &RequestLine, verdi
     if verdict.reason == Reason::RuleDenies {
         return answer.and("Denial wins: no `allow` changes this while that rule stands.");
     }
-    match allow_command(policy.agent.name.as_str(), host, port, Some(line)) {
-        Some(command) => answer.and(format!("To permit it: {command}")),
-        None => answer,
-    }
+    answer.remedied_by(allow_arguments(policy.agent.name.as_str(), host, port, Some(line)))
 }

@@ -10,6 +10,7 @@ use wardroom_model::exit::Exit;
 
 use super::agent_name;
 use super::reach::{Unreached, reach};
+use crate::called::wardroom;
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper::protocol::{Answer, Line, Request};
@@ -70,10 +71,10 @@ fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
     reach(&places.agent(name).control).map_err(|unreached| {
         let (exit, why) = match (&unreached, places.agent(name).policy.exists()) {
             (Unreached::NotRunning, true) => {
-                (Exit::NoSuchAgent, format!("{name} is not running; `wardroom run {name}` starts it"))
+                (Exit::NoSuchAgent, format!("{name} is not running; `{} run {name}` starts it", wardroom()))
             }
             (Unreached::NotRunning, false) => {
-                (Exit::NoSuchAgent, format!("there is no agent {name}; `wardroom ps` lists them"))
+                (Exit::NoSuchAgent, format!("there is no agent {name}; `{} ps` lists them", wardroom()))
             }
             (Unreached::Forbidden(_), _) => (Exit::NoSuchAgent, format!("{name}: {unreached}")),
             (Unreached::Stopped(_), _) => (Exit::Supervision, format!("{name}: {unreached}")),

@@ -22,10 +22,11 @@ use wardroom_model::exit::Exit;
 use crate::cli::{Cli, Command};
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
-use crate::{demo, screen, verify};
+use crate::{called, demo, screen, verify};
 
 /// Does what was asked.
 pub(crate) fn perform(cli: Cli) -> Done {
+    called::with_base(cli.base.as_deref());
     let places = || Places::find(cli.base.as_deref());
     match cli.command {
         Command::Setup(asked) => setup::setup(&places()?, &asked),

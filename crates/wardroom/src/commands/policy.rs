@@ -15,6 +15,7 @@ use wardroom_policy::templates::{TEMPLATES, template_at};
 use wardroom_policy::{EditError, Policy, PolicyErrors};
 
 use super::{agent_name, edited, learn};
+use crate::called::wardroom;
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit, let_go};
 use crate::keeper::{self, Obstacles, known_agents, policy_file};
@@ -111,7 +112,8 @@ pub(super) fn new(places: &Places, asked: &cli::New) -> Done {
     save(&file, &text)?;
     screen::data(&file.display().to_string());
     screen::talk(&format!(
-        "Edit it, make its workspace ({workspace}), then: wardroom check {name}, wardroom run {name}"
+        "Edit it, make its workspace ({workspace}), then: {0} check {name}, {0} run {name}",
+        wardroom()
     ));
     Ok(0)
 }
@@ -196,7 +198,7 @@ fn say_sentence(sentence: &str) {
 pub(super) fn why(places: &Places, asked: &cli::Why) -> Done {
     let source = load(&places.agent(&agent_name(&asked.name)?).policy)?;
     let answer = wardroom_policy::why(&source.policy, &asked.subject, &asked.method);
-    screen::data(&answer.to_string());
+    screen::data(&answer.told(wardroom()));
     Ok(if answer.verdict().outcome == Outcome::Refused { Exit::Refused.code() } else { 0 })
 }
 

@@ -10,6 +10,7 @@ use wardroom_model::AgentName;
 
 use super::log::local_time;
 use super::reach::{Unreached, reach};
+use crate::called::wardroom;
 use crate::cli;
 use crate::failure::{Done, Failure};
 use crate::keeper::known_agents;
@@ -41,8 +42,9 @@ pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
     let names = listed(places)?;
     if names.is_empty() {
         screen::talk(&format!(
-            "no policies in {}; make one with `wardroom new NAME`",
-            places.agents().display()
+            "no policies in {}; make one with `{} new NAME`",
+            places.agents().display(),
+            wardroom()
         ));
     }
     for name in names {

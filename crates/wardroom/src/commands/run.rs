@@ -16,6 +16,7 @@ use wardroom_model::exit::Exit;
 use wardroom_policy::templates::here_policy;
 
 use super::{agent_name, policy};
+use crate::called::wardroom;
 use crate::cli;
 use crate::failure::{Done, Failure, OrExit};
 use crate::keeper::{self, Passphrase, RunRequest, Streams};
@@ -82,7 +83,10 @@ fn here(places: &Places, asked: &cli::Run) -> Result<policy::Source, Failure> {
     let workspace =
         std::env::current_dir().context("the current directory cannot be found").or_exit(Exit::Usage)?;
     if asked.command.is_empty() {
-        return Err(Failure::new(Exit::Usage, "--here needs a command: `wardroom run --here -- COMMAND`"));
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("--here needs a command: `{} run --here -- COMMAND`", wardroom()),
+        ));
     }
     let name = of_directory(places, &workspace)?;
     let file = places.agent(&name).policy;
@@ -109,8 +113,9 @@ fn of_directory(places: &Places, directory: &Path) -> Result<AgentName, Failure>
         let policy = places.agent(&name).policy;
         if policy.exists() {
             let why = format!(
-                "{} exists already: run it with `wardroom run {name}`, or work in another directory",
-                policy.display()
+                "{} exists already: run it with `{} run {name}`, or work in another directory",
+                policy.display(),
+                wardroom()
             );
             return Err(Failure::new(Exit::Usage, why));
         }
@@ -119,8 +124,9 @@ fn of_directory(places: &Places, directory: &Path) -> Result<AgentName, Failure>
         }
     }
     let why = format!(
-        "every name for {} is another agent's; make a policy with `wardroom new NAME`",
-        directory.display()
+        "every name for {} is another agent's; make a policy with `{} new NAME`",
+        directory.display(),
+        wardroom()
     );
     Err(Failure::new(Exit::Usage, why))
 }
@@ -133,8 +139,8 @@ fn named_after(directory: &Path, suffix: &str) -> Result<AgentName, Failure> {
     let short = from_letter.get(..AgentName::MAX - suffix.len()).unwrap_or(from_letter);
     AgentName::parse(&format!("{}{suffix}", short.trim_end_matches('-'))).map_err(|_unfit| {
         let why = format!(
-            "an agent cannot be named after {}, whose name has no letter to begin with; make a policy with `wardroom new NAME`",
-            directory.display()
+            "an agent cannot be named after {}, whose name has no letter to begin with; make a policy with `{} new NAME`",
+            directory.display(), wardroom()
         );
         Failure::new(Exit::Usage, why)
     })

@@ -6,6 +6,7 @@ use wardroom_model::Secret;
 use wardroom_model::exit::Exit;
 
 use super::secret_input::{self, Input};
+use crate::called::wardroom;
 use crate::cli;
 use crate::failure::{Done, Failure};
 use crate::keeper;
@@ -40,9 +41,10 @@ pub(super) fn setup(places: &Places, asked: &cli::Setup) -> Done {
         })?;
     say(if before.is_some() { "changed" } else { "made" }, &made);
     if before.is_none() {
-        screen::talk(
-            "Keep the passphrase: without it, what is stored can only be set again. Next: wardroom credential set NAME CREDENTIAL",
-        );
+        screen::talk(&format!(
+            "Keep the passphrase: without it, what is stored can only be set again. Next: {} credential set NAME CREDENTIAL",
+            wardroom()
+        ));
     }
     Ok(0)
 }

@@ -15,6 +15,7 @@ use rustix::time::{
 };
 use wardroom_model::exit::Exit;
 
+use crate::called::wardroom;
 use crate::failure::{Failure, OrExit};
 
 /// The largest policy that is read. The longest that a person wrote in testing had 9 KiB; a megabyte is a mistake.
@@ -27,7 +28,7 @@ pub(crate) fn read(path: &Path) -> Result<String, Failure> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         return Err(Failure::new(
             Exit::NoSuchAgent,
-            format!("there is no policy {}; make one with `wardroom new {name}`", path.display()),
+            format!("there is no policy {}; make one with `{} new {name}`", path.display(), wardroom()),
         ));
     }
     read_checked(path)

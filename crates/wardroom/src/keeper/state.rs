@@ -13,6 +13,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 
+use crate::called::wardroom;
 use crate::failure::{Failure, OrExit};
 use crate::places::{AgentPlaces, Places};
 
@@ -46,7 +47,8 @@ pub(super) fn lock(places: &AgentPlaces, name: &str) -> Result<Lock, Failure> {
         Err(TryLockError::WouldBlock) => Err(Failure::new(
             Exit::AlreadyRunning,
             format!(
-                "{name} is already running; enter it with `wardroom exec {name} -- COMMAND`, or end it with `wardroom stop {name}`"
+                "{name} is already running; enter it with `{0} exec {name} -- COMMAND`, or end it with `{0} stop {name}`",
+                wardroom()
             ),
         )),
         Err(TryLockError::Error(error)) => {

@@ -15,6 +15,7 @@ use wardroom_scribe::records;
 
 use super::outcome::Report;
 use super::trace::Seen;
+use crate::called::wardroom;
 use crate::commands::policy::Source;
 use crate::commands::run::command_line;
 use crate::failure::{Failure, OrExit};
@@ -69,8 +70,10 @@ pub(super) fn attempts(
     read_back.rewind().and_then(|()| read_back.read_to_string(&mut text)).or_exit(Exit::Internal)?;
     let reports = Report::all_in(&text);
     if reports.is_empty() {
-        let why =
-            format!("the cell ran no probe (status {status}); try `wardroom run` with a command of your own");
+        let why = format!(
+            "the cell ran no probe (status {status}); try `{} run` with a command of your own",
+            wardroom()
+        );
         return Err(Failure::new(Exit::CouldNotTest, why));
     }
     Ok(reports)

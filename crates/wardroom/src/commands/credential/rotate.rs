@@ -9,6 +9,7 @@ use wardroom_model::exit::Exit;
 use wardroom_policy::{Grant, Particulars, SecretSource};
 
 use super::{Subject, test};
+use crate::called::wardroom;
 use crate::cli;
 use crate::commands::secret_input::Input;
 use crate::failure::{Done, Failure, OrExit};
@@ -40,8 +41,10 @@ fn again(places: &Places, asked: &cli::CredentialRotate, subject: &Subject) -> D
         let by_command = matches!(subject.credential.source, SecretSource::Command(_));
         let remedy = if by_command { "rotate --restore" } else { "set" };
         if !(by_command && asked.restore) {
-            let why =
-                format!("it was revoked; only `wardroom credential {remedy} {agent} {name}` takes that back");
+            let why = format!(
+                "it was revoked; only `{} credential {remedy} {agent} {name}` takes that back",
+                wardroom()
+            );
             return Err(Failure::new(Exit::Credentials, why));
         }
         subject.record(places, "restore")?;

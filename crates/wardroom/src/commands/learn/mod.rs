@@ -18,6 +18,7 @@ use wardroom_scribe::records;
 
 use super::policy::{self, Source};
 use super::{agent_name, run};
+use crate::called::wardroom;
 use crate::failure::{Done, Failure, OrExit};
 use crate::places::Places;
 use crate::{cli, clock, ledger_key, screen, signals};
@@ -43,7 +44,7 @@ pub(super) fn learn(places: &Places, asked: &cli::Learn) -> Done {
             1 => ("1 thing was".to_owned(), "it"),
             many => (format!("{many} things were"), "them"),
         };
-        screen::talk(&format!("wardroom: {many} refused; `wardroom allow {name}` asks about {them}"));
+        screen::talk(&format!("wardroom: {many} refused; `{} allow {name}` asks about {them}", wardroom()));
     }
     Ok(code)
 }
@@ -65,8 +66,9 @@ pub(super) fn review(places: &Places, asked: &cli::Allow) -> Done {
     }
     if !review::can_ask() {
         let why = format!(
-            "the answers come from a terminal, and stdin is none; `wardroom allow {name} --json` lists what was refused, \
-             and `wardroom allow {name} HOST` permits one host"
+            "the answers come from a terminal, and stdin is none; `{0} allow {name} --json` lists what was refused, \
+             and `{0} allow {name} HOST` permits one host",
+            wardroom()
         );
         return Err(Failure::new(Exit::Usage, why));
     }
@@ -102,9 +104,12 @@ impl Found {
     fn rest(&self) -> String {
         match self.left_out {
             0 => String::new(),
-            1 => " (1 refusal is of a kind that no answer here permits: see `wardroom log`.)".to_owned(),
+            1 => format!(" (1 refusal is of a kind that no answer here permits: see `{} log`.)", wardroom()),
             count => {
-                format!(" ({count} refusals are of a kind that no answer here permits: see `wardroom log`.)")
+                format!(
+                    " ({count} refusals are of a kind that no answer here permits: see `{} log`.)",
+                    wardroom()
+                )
             }
         }
     }

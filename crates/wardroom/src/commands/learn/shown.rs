@@ -1,12 +1,13 @@
 //! How a refused thing is told: to people in lines, to programs in JSON. What an agent chose is escaped before it gets here.
 
 use serde_json::{Value, json};
-use wardroom_model::AgentName;
-use wardroom_policy::{RequestLine, allow_command};
+use wardroom_model::{AgentName, HostName};
+use wardroom_policy::{RequestLine, allow_arguments};
 
 use super::super::log::local_time;
 use super::seen::Seen;
 use super::wanted::{Item, MOST_NAMES, Thing};
+use crate::called::wardroom;
 
 /// Requests or names of one thing that are listed on screen; the rest is counted, and an edit shows every one.
 const LISTED: usize = 10;
@@ -79,21 +80,21 @@ pub(super) fn json(agent: &AgentName, item: &Item) -> Value {
     let (kind, host, port, command) = match &item.thing {
         Thing::Requests(host, port) => ("requests", host.to_string(), Some(*port), None),
         Thing::Port(host, port) => {
-            ("port", host.to_string(), Some(*port), allow_command(agent.as_str(), host, *port, None))
+            ("port", host.to_string(), Some(*port), allow_command(agent, host, *port, None))
         }
         Thing::Program(host, port, _) => ("program", host.to_string(), Some(*port), None),
         Thing::Address(address) => {
             let (ip, port) = (address.ip(), address.port());
-            let command = format!("wardroom allow {agent} {ip} --port {port}");
+            let command = format!("{} allow {agent} {ip} --port {port}", wardroom());
             ("address", ip.to_string(), Some(port), Some(command))
         }
-        Thing::Name(host) => ("name", host.to_string(), None, allow_command(agent.as_str(), host, 443, None)),
+        Thing::Name(host) => ("name", host.to_string(), None, allow_command(agent, host, 443, None)),
         Thing::Domain(domain) => ("domain", domain.clone(), None, None),
     };
     let requests = item.requests.iter().map(|((method, path), seen)| {
         let line = RequestLine::new(method, path);
         let command = match &item.thing {
-            Thing::Requests(host, port) => allow_command(agent.as_str(), host, *port, Some(&line)),
+            Thing::Requests(host, port) => allow_command(agent, host, *port, Some(&line)),
             Thing::Port(..) | Thing::Program(..) | Thing::Address(_) | Thing::Name(_) | Thing::Domain(_) => {
                 None
             }
@@ -106,6 +107,17 @@ pub(super) fn json(agent: &AgentName, item: &Item) -> Value {
         "kind": kind, "host": host, "port": port, "names": names, "requests": requests,
         "seen": times(&item.seen), "command": command,
     })
+}
+
+/// The command that permits a connection or a request, where one does, as it is typed here.
+fn allow_command(
+    agent: &AgentName,
+    host: &HostName,
+    port: u16,
+    line: Option<&RequestLine>,
+) -> Option<String> {
+    let arguments = allow_arguments(agent.as_str(), host, port, line)?;
+    Some(format!("{} {arguments}", wardroom()))
 }
 
 fn times(seen: &Seen) -> Value {
