@@ -11,7 +11,7 @@ use wardroom_model::name::HostNameError;
 use wardroom_model::{HostName, HostPattern, RuleRef};
 
 use crate::diagnose::PolicyErrors;
-use crate::network::{DenyRule, METHODS, RequestLine};
+use crate::network::{DenyRule, METHODS, RequestLine, Target};
 use crate::policy::Policy;
 
 /// What to permit.
@@ -30,7 +30,7 @@ pub struct Addition<'a> {
 /// What of a connection is permitted.
 #[derive(Debug, Clone, Copy)]
 pub enum What<'a> {
-    /// TLS, whatever is in it; any protocol on ports 22 and 80, where nobody speaks TLS.
+    /// TLS, whatever is in it; any protocol on ports 22 and 80, where nobody speaks TLS, if no request there is looked at.
     Connection,
     /// Any protocol over TCP, not only TLS.
     Raw,
@@ -64,6 +64,18 @@ pub enum EditError {
     Denied {
         /// The host, or the wildcard.
         host: HostPattern,
+        /// Where the rule stands.
+        by: RuleRef,
+    },
+    /// The port would let past what a rule looks at.
+    #[error(
+        "port {port} would be opened to any protocol, in clear, and {by} has requests to {host} looked at: say --raw if that is meant"
+    )]
+    InClear {
+        /// The host, or the wildcard.
+        host: HostPattern,
+        /// The port.
+        port: u16,
         /// Where the rule stands.
         by: RuleRef,
     },
@@ -164,7 +176,10 @@ fn rule(policy: &Policy, addition: Addition<'_>) -> Result<Table, EditError> {
     let port = addition.port.unwrap_or(443);
     not_denied(policy, &pattern, port)?;
     let what = match addition.what {
-        What::Connection if port == 22 || port == 80 => What::Raw,
+        What::Connection if is_in_clear(port) => {
+            not_looked_at(policy, &pattern, port)?;
+            What::Raw
+        }
         what @ (What::Connection | What::Raw | What::Inspected | What::Requests { .. }) => what,
     };
     if let HostPattern::Exact(name) = &pattern {
@@ -218,6 +233,23 @@ fn as_it_is_reached(table: &mut Table, policy: &Policy, host: &HostName, port: u
     }
 }
 
+/// Ports where nobody speaks TLS: a rule for one of them is for any protocol.
+fn is_in_clear(port: u16) -> bool {
+    port == 22 || port == 80
+}
+
+/// What goes in clear is not looked at. A host whose requests are is opened in that way only where it is asked for by its name.
+fn not_looked_at(policy: &Policy, host: &HostPattern, port: u16) -> Result<(), EditError> {
+    let looks = policy.network.allow().filter(|rule| rule.http.is_some()).find(|rule| match &rule.target {
+        Target::Host(target) => target.pattern.covers(host) || host.covers(&target.pattern),
+        Target::Literal(_) => false,
+    });
+    match looks {
+        Some(rule) => Err(EditError::InClear { host: host.clone(), port, by: rule.at.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Said here, with the line as it is on disk: the conflict would be found in the new text, at the new rule.
 fn not_denied(policy: &Policy, host: &HostPattern, port: u16) -> Result<(), EditError> {
     let on_port = |deny: &&DenyRule| deny.ports().is_none_or(|ports| ports.contains(&port));
@@ -256,8 +288,9 @@ pub fn allow_arguments(
     port: u16,
     line: Option<&RequestLine>,
 ) -> Option<String> {
+    let raw = if is_in_clear(port) { " --raw" } else { "" };
     let port = if port == 443 { String::new() } else { format!(" --port {port}") };
-    let Some(line) = line else { return Some(format!("allow {agent} {host}{port}")) };
+    let Some(line) = line else { return Some(format!("allow {agent} {host}{port}{raw}")) };
     is_sayable(line).then(|| {
         format!("allow {agent} {host}{port} --method {} --path {}", line.method(), quoted(line.path()))
     })

@@ -220,7 +220,7 @@ pub(crate) struct Allow {
     pub(crate) name: String,
     /// The host, or `*.` and a host for everything below it; when left out, what was refused so far is asked about.
     pub(crate) host: Option<String>,
-    /// A port other than 443.
+    /// A port other than 443; 22 and 80 are for any protocol, as with `--raw`.
     #[arg(long, requires = "host")]
     pub(crate) port: Option<u16>,
     #[command(flatten)]

@@ -88,6 +88,30 @@ fn requests_are_added_rule_by_rule_and_lead_where_the_host_leads() {
 }
 
 #[test]
+fn a_host_whose_requests_are_looked_at_is_opened_in_clear_only_where_that_is_said() {
+    let with = |host, what, text: &str| {
+        allow("scout.toml", text, Addition { host, port: Some(80), what, apps: &[] })
+    };
+    let limited = TEXT.replace("# the first", "\nmethods = [\"GET\"]");
+    let why = with("a.net", What::Connection, &limited).unwrap_err().to_string();
+    assert!(
+        why.starts_with("port 80 would be opened to any protocol, in clear, and scout.toml:9 has"),
+        "{why}"
+    );
+    let raw = with("a.net", What::Raw, &limited).unwrap();
+    assert!(raw.contains("host = \"a.net\"\nports = [80]\nprotocol = \"tcp\"\n"), "{raw}");
+    assert!(with("a.net", What::Connection, TEXT).unwrap().contains("protocol = \"tcp\""));
+    let below = limited.replace("a.net", "*.a.net");
+    assert!(matches!(with("b.a.net", What::Connection, &below), Err(EditError::InClear { .. })));
+    assert!(matches!(with("*.b.a.net", What::Connection, &below), Err(EditError::InClear { .. })));
+    let host = HostName::parse("a.net").unwrap();
+    assert_eq!(
+        allow_command("scout", &host, 80, None).unwrap(),
+        "wardroom allow scout a.net --port 80 --raw"
+    );
+}
+
+#[test]
 fn what_is_permitted_in_another_way_is_not_permitted_already() {
     let with =
         |what, text: &str| allow("scout.toml", text, Addition { host: "a.net", port: None, what, apps: &[] });

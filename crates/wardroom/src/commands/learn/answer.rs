@@ -75,6 +75,10 @@ impl Answer {
 /// What of an answer is an edit; `None` for one that leaves the policy as it is.
 pub(super) fn edit(file: &str, text: &str, item: &Item, answer: Answer) -> Option<Result<String, EditError>> {
     let what = match answer {
+        // "Any protocol", the question said, or the rule for other programs does.
+        Answer::Allow if matches!(item.thing, Thing::Port(_, 22 | 80) | Thing::Program(_, 22 | 80, _)) => {
+            What::Raw
+        }
         Answer::Allow => What::Connection,
         Answer::Inspect => What::Inspected,
         Answer::Raw => What::Raw,

@@ -166,6 +166,7 @@ fn explained(error: &EditError) -> String {
         EditError::Before(errors) | EditError::After(errors) => format!("{error}: {errors}"),
         EditError::Already(_)
         | EditError::Denied { .. }
+        | EditError::InClear { .. }
         | EditError::Host { .. }
         | EditError::NoPort
         | EditError::NoName
