@@ -79,7 +79,9 @@ pub fn why(policy: &Policy, subject: &str, method: &str) -> Answer {
         return request::why(policy, &host, port, &line);
     }
     let (subject, scheme_port) = strip_url(subject);
-    if let Ok(address) = subject.parse::<SocketAddr>() {
+    if let Ok(address) = subject.parse::<SocketAddr>()
+        && address.port() != 0
+    {
         return literal(policy, address);
     }
     if let Ok(ip) = subject.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
@@ -87,8 +89,8 @@ pub fn why(policy: &Policy, subject: &str, method: &str) -> Answer {
     }
     let (name, port) = match subject.rsplit_once(':') {
         Some((name, port)) => match port.parse::<u16>() {
-            Ok(port) => (name, Some(port)),
-            Err(_) => return not_a_subject(subject),
+            Ok(port @ 1..) => (name, Some(port)),
+            Ok(0) | Err(_) => return not_a_subject(subject),
         },
         None => (subject, scheme_port),
     };
@@ -218,14 +220,27 @@ fn literal(policy: &Policy, address: SocketAddr) -> Answer {
                 format!("The literal address {address} is permitted, with any protocol over TCP{line}.");
             Answer::new(permit.verdict().clone(), sentence)
         }
+        Decision::Denial(_) if address.ip().to_canonical().is_loopback() => the_cell_s_own(address),
         Decision::Denial(verdict) => refused(&address.to_string(), &verdict)
             .and("Inside, only addresses that the resolver gave for a permitted name lead anywhere."),
     }
 }
 
+/// No rule decides there: the device is the cell's, and leads nowhere else.
+fn the_cell_s_own(address: impl Display) -> Answer {
+    Answer::new(
+        Verdict::observed(),
+        format!(
+            "{address} inside is the cell's own: its programs reach each other there, and nothing outside."
+        ),
+    )
+    .and(SERVICE_HERE)
+}
+
 fn address(policy: &Policy, ip: IpAddr) -> Answer {
     let ports: Vec<_> = policy.network.literals().into_iter().filter(|literal| literal.ip() == ip).collect();
     match ports.first() {
+        None if ip.to_canonical().is_loopback() => the_cell_s_own(ip),
         None => literal(policy, SocketAddr::new(ip, 443)),
         Some(first) => {
             let mut answer = literal(policy, *first);
@@ -265,11 +280,11 @@ fn not_permitted(
         return answer.and("Denial wins: no `allow` changes this while that rule stands.");
     }
     if is_the_cell_itself(name) {
-        return answer.and(
-            "Inside a cell it is the cell itself. A service of this machine needs another name: `host = \"service.internal\"` with its \
-             `address`.",
-        );
+        return answer.and("Inside a cell it is the cell itself.").and(SERVICE_HERE);
     }
     let agent = policy.agent.name.as_str();
     answer.remedied_by(allow_arguments(agent, name, port.unwrap_or(443), None))
 }
+
+const SERVICE_HERE: &str =
+    "A service of this machine needs a name: `host = \"service.internal\"` with its `address`.";

@@ -97,7 +97,15 @@ fn why_answers_for_hosts_addresses_and_paths() {
         ("192.0.2.7:9000", "allowed", "The literal address 192.0.2.7:9000 is permitted"),
         ("192.0.2.7", "allowed", "Every other port of this address is refused"),
         ("169.254.169.254", "refused", "an address that no rule names"),
-        ("[::1]:80", "refused", "an address that no rule names"),
+        ("[::1]:80", "seen", "[::1]:80 inside is the cell's own"),
+        ("::1", "seen", "::1 inside is the cell's own"),
+        (
+            "127.0.0.1:8080",
+            "seen",
+            "reach each other there, and nothing outside. A service of this machine needs a name",
+        ),
+        ("api.anthropic.com:0", "refused", "is no host name, address or path"),
+        ("192.0.2.7:0", "refused", "is no host name, address or path"),
         ("0x7f.1", "refused", "is no host name, address or path"),
         (
             "/workspace/src/main.rs",
