@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// What a script wants to know, below the list of commands.
 const AFTER_HELP: &str = "Exit codes from 200 up are Wardroom's own, one for each reason, which is said on standard error; `run` and `exec` otherwise \
@@ -18,6 +18,19 @@ pub(crate) struct Cli {
     pub(crate) base: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = one_program(<Self as CommandFactory>::command()).try_get_matches()?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// `wardroom run --version` is the version of `wardroom`: there is no other program.
+fn one_program(command: clap::Command) -> clap::Command {
+    command.display_name("wardroom").mut_subcommands(one_program)
 }
 
 /// What can be asked of Wardroom.

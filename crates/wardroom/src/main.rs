@@ -18,14 +18,13 @@ mod verify;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser;
 use wardroom_model::exit::Exit;
 
 fn main() -> ExitCode {
     if let Some(role) = cli::Role::of(std::env::args_os()) {
         return ExitCode::from(keeper::play(&role).unwrap_or_else(|failure| failure.tell()));
     }
-    let code = match cli::Cli::try_parse() {
+    let code = match cli::Cli::read() {
         Ok(cli) => commands::perform(cli).unwrap_or_else(|failure| failure.tell()),
         Err(usage) => {
             let code = if usage.use_stderr() { Exit::Usage.code() } else { 0 };

@@ -135,6 +135,16 @@ fn check_finds_a_policy_under_another_s_name_as_run_does_and_leaves_drafts_alone
 }
 
 #[test]
+fn every_command_has_the_version_of_the_one_program() {
+    let stage = Stage::new();
+    let version = stage.call(&["--version"]).out;
+    assert!(version.starts_with("wardroom "), "{version}");
+    for asked in [["run", "--version"].as_slice(), &["ledger", "verify", "--version"]] {
+        assert_eq!(stage.call(asked).out, version);
+    }
+}
+
+#[test]
 fn commands_that_are_proposed_are_for_the_installation_that_was_asked() {
     let stage = Stage::new();
     let own = format!("wardroom --base {} ", stage.base().display());
