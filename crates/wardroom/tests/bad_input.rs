@@ -145,6 +145,16 @@ fn every_command_has_the_version_of_the_one_program() {
 }
 
 #[test]
+fn a_refused_run_here_leaves_nothing() {
+    let stage = Stage::new();
+    fs::create_dir_all(stage.base().join("state")).unwrap();
+    let here = stage.command(&["run", "--here", "--", "true"]).current_dir("/etc").output().unwrap();
+    let said = Said::from(here);
+    assert!(said.code == POLICY && said.err.contains("would give the agent /etc"), "{said:?}");
+    assert_eq!(fs::read_dir(stage.base().join("state")).unwrap().count(), 0);
+}
+
+#[test]
 fn commands_that_are_proposed_are_for_the_installation_that_was_asked() {
     let stage = Stage::new();
     let own = format!("wardroom --base {} ", stage.base().display());

@@ -25,6 +25,24 @@ pub(super) fn plan(
     wardroom_policy::plan(policy, &facts).or_exit(Exit::Policy)
 }
 
+/// An agent that never ran, and would not be planned, leaves no directories: it may never come again, as those of `--here`.
+pub(super) fn refuse_before_it_begins(
+    places: &Places,
+    agent: &AgentPlaces,
+    policy: &Policy,
+) -> Result<(), Failure> {
+    if agent.ledger.exists() {
+        return Ok(());
+    }
+    let command = Some(vec![b"true".to_vec()]);
+    let tried = plan(places, agent, policy, Asked { identity: state::any_identity(), command, trust: None })
+        .map(drop);
+    if tried.is_err() {
+        state::forget_directory(agent);
+    }
+    tried
+}
+
 /// What keeps a policy from being run here as it stands. What is made for it is a control group, for a moment.
 #[derive(Debug)]
 pub(crate) struct Obstacles {

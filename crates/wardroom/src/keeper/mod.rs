@@ -96,6 +96,7 @@ pub(crate) fn run(places: &Places, mut request: RunRequest) -> Done {
     let empty = EmptyCell::make(BuildOptions::for_this_kernel()).or_exit(Exit::CannotContain)?;
     let name = policy.name().clone();
     let agent = places.agent(&name);
+    facts::refuse_before_it_begins(places, &agent, policy)?;
     let identity = state::prepare(places, &agent)?;
     let _lock = state::lock(&agent, name.as_str())?;
     let prepared = authority::prepare(&agent, policy, &facts::root(policy, identity)?)?;

@@ -14,7 +14,7 @@ use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 
 use crate::called::wardroom;
-use crate::failure::{Failure, OrExit};
+use crate::failure::{Failure, OrExit, let_go};
 use crate::places::{AgentPlaces, Places};
 
 /// The first host id of the first agent in system mode. systemd leaves 0x7000_0000 and up unused
@@ -55,6 +55,13 @@ pub(super) fn lock(places: &AgentPlaces, name: &str) -> Result<Lock, Failure> {
             Err(Failure::new(Exit::Internal, format!("cannot lock {}: {error}", places.lock.display())))
         }
     }
+}
+
+/// Gives up the name that a `run --here` took, of an agent that never ran.
+pub(super) fn forget_directory(agent: &AgentPlaces) {
+    // Where they cannot be removed, or there is more in it, they stay: the error that matters is the one behind this.
+    let_go(fs::remove_file(agent.state.join("here")));
+    let_go(fs::remove_dir(&agent.state));
 }
 
 /// Makes the agent's directories, and says which host ids it has.
