@@ -171,6 +171,7 @@ fn own_severity(event: &Event) -> u8 {
             | CredentialAct::Age { .. }
             | CredentialAct::LimitNear { .. }
             | CredentialAct::LimitReached { .. }
+            | CredentialAct::NoFit { .. }
             | CredentialAct::Masked { .. } => 1,
         },
         Event::File(act) if act.verdict.reason == Reason::Canary => 4,
@@ -181,6 +182,8 @@ fn own_severity(event: &Event) -> u8 {
         Event::Session(Session::Ended(end)) if end.because.is_some() && end.status != STOPPED => 4,
         Event::Ledger(LedgerNote::Recovered(_)) => 3,
         Event::Policy(change) if change.refused.is_some() => 3,
+        // Another program, or another command line, than was announced.
+        Event::Image(image) if image.announced.is_some() || image.arguments.is_some() => 3,
         // Said at every start.
         Event::Supervision(note) if note.process == "gate" && note.what.contains(" locked") => 1,
         Event::Supervision(_) => 3,
