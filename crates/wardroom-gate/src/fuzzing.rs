@@ -188,7 +188,7 @@ pub fn masking(data: &[u8]) {
         for part in bytes.chunks(size) {
             out.extend_from_slice(&mask.part(Bytes::copy_from_slice(part)).0);
         }
-        out.extend_from_slice(&mask.rest());
+        out.extend_from_slice(&mask.rest().0);
         out
     };
     let (whole, split) = (through(bytes.len().max(1)), through(size));

@@ -51,8 +51,10 @@ pub fn line(record: &Record, origin: &str) -> String {
     let mut line = String::new();
     for c in json(record, origin).to_string().chars() {
         if c.is_control() || is_invisible(c) {
-            // All of them are of the plane that needs one unit, and none stands outside a text.
-            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // None stands outside a text.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                line.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             line.push(c);
         }

@@ -280,7 +280,11 @@ impl Exchange {
 
     /// What was held back.
     pub(crate) fn finish(&mut self) -> Bytes {
-        self.mask.rest()
+        let (rest, found) = self.mask.rest();
+        if found {
+            self.reflected("body".to_owned());
+        }
+        rest
     }
 
     /// The real value came back: on record once for each answer.

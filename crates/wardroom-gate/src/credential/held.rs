@@ -39,13 +39,14 @@ struct Slot {
 /// How a value that was supplied for a host looks where it must not appear.
 #[derive(Debug)]
 struct Past {
+    name: String,
     host: HostName,
     needles: Vec<Rc<Needle>>,
     expires: Option<u64>,
 }
 
-/// The most values of a host that are looked for. Each is some twenty pages of memory that is locked.
-const PAST: usize = 8;
+/// The most values of a host that are looked for besides those in use. Each is some twenty pages of memory that is locked.
+const PAST: usize = 4;
 /// Seconds after its end for which a provider might take a value all the same.
 const SKEW: u64 = 3_600;
 
@@ -144,13 +145,22 @@ impl Held {
         // A broker that is started again supplies what there is.
         let same = |one: &Past| one.host == new.host && one.needles.first() == new.needles.first();
         past.retain(|one| !same(one) && one.expires.is_none_or(|end| now < end.saturating_add(SKEW)));
-        let of_host = past.iter().filter(|one| one.host == new.host).count();
-        if let Some(oldest) = past.iter().position(|one| one.host == new.host)
-            && of_host >= PAST
+        past.push(new);
+        let replaced = |at: usize, one: &Past| {
+            let later = past.get(at + 1..).unwrap_or_default();
+            later.iter().any(|later| later.name == one.name && later.host == one.host)
+        };
+        let of_host = |one: &Past| past.last().is_some_and(|new| new.host == one.host);
+        let over: Vec<usize> = past
+            .iter()
+            .enumerate()
+            .filter_map(|(at, one)| (of_host(one) && replaced(at, one)).then_some(at))
+            .collect();
+        if let [oldest, ..] = over[..]
+            && over.len() > PAST
         {
             past.remove(oldest);
         }
-        past.push(new);
         self.supplied.set(self.supplied.get() + 1);
     }
 
@@ -172,7 +182,7 @@ impl Held {
                 match Real::keep(&material, placeholder) {
                     Ok((real, needles)) => {
                         let overdue = Cell::new(false);
-                        self.remember(Past { host: host.clone(), needles, expires }, now);
+                        self.remember(Past { name: name.clone(), host: host.clone(), needles, expires }, now);
                         slot.now = Ok(Rc::new(Value { real, host, version, expires, overdue }));
                         new.then_some((name, CredentialAct::InUse { version, source }))
                     }
@@ -313,7 +323,25 @@ mod tests {
             held.take(value(version, None), "p", 200 + SKEW).unwrap();
         }
         let left = held.needles(&host());
-        assert!(left.len() <= PAST * (each + 1) && left.len() > (PAST - 1) * each, "{}", left.len());
+        assert!(left.len() <= (PAST + 1) * (each + 1) && left.len() > PAST * each, "{}", left.len());
+    }
+
+    #[test]
+    fn a_value_in_use_is_looked_for_however_often_another_of_its_host_is_rotated() {
+        let held = Held::default();
+        let named = |name: &str, secret: String| {
+            let (name, source) = (name.to_owned(), "a test".to_owned());
+            let material = Material::Plain(Secret::new(secret.into_bytes()));
+            Supply::Value { name, version: 1, material, set_at: 0, expires: None, source, host: host() }
+        };
+        held.take(named("still", "still-in-use-0123".to_owned()), "p", 100);
+        for version in 0..30 {
+            held.take(named("rotated", format!("rotated-{version}-0123")), "p", 100);
+        }
+        let mut mask = crate::credential::mask::Mask::default();
+        mask.add(held.needles(&host()));
+        assert!(mask.whole(b"still-in-use-0123").is_some() && mask.whole(b"rotated-29-0123").is_some());
+        assert!(mask.whole(b"rotated-1-0123").is_none());
     }
 
     #[test]

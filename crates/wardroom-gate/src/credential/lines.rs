@@ -7,12 +7,17 @@ use memchr::memmem;
 use zeroize::Zeroizing;
 
 /// The shortest line that may be one of many of base64. Encoders break after 60 (OpenSSL, GitHub), 64 (PEM) or 76 (MIME).
-const LINE: usize = 40;
+pub(super) const LINE: usize = 40;
 
 /// Whether a byte may stand in a token, or in what an encoder makes of one. What closes a JSON value, an event or a line does not,
 /// so that what ends with it is whole.
 pub(super) fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"'`,<>()[]{}|".contains(&byte)
+}
+
+/// Whether all of these may.
+pub(super) fn are_of_tokens(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| is_of_token(*byte))
 }
 
 /// The length of the run at the end of these bytes.
@@ -63,7 +68,7 @@ fn breaks(bytes: &[u8]) -> Vec<Range<usize>> {
     };
     let after_line = |gap: &Range<usize>| {
         let line = gap.start.checked_sub(LINE).and_then(|begin| bytes.get(begin..gap.start));
-        line.is_some_and(|line| line.iter().all(|byte| is_of_token(*byte)))
+        line.is_some_and(are_of_tokens)
     };
     ends(b"\n", b"\r").chain(ends(br"\n", br"\r")).filter(after_line).collect()
 }

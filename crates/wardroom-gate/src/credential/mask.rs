@@ -96,7 +96,12 @@ impl Needle {
 #[derive(Debug, Default)]
 pub(crate) struct Mask {
     needles: Vec<Rc<Needle>>,
+    /// The end of what came.
     held: Held,
+    /// How many of the first of these bytes went out all the same.
+    sent: usize,
+    /// Whether all that is looked for is made of the bytes of tokens.
+    tokens: bool,
 }
 
 /// The end of a part that may be the begin of a value.
@@ -118,6 +123,7 @@ impl Mask {
             }
         }
         self.needles.sort_by_key(|needle| std::cmp::Reverse(needle.bytes.len()));
+        self.tokens = self.needles.iter().all(|needle| lines::are_of_tokens(&needle.bytes));
     }
 
     /// Whether there is anything to look for.
@@ -170,6 +176,12 @@ impl Mask {
         if self.is_empty() {
             return (part, false);
         }
+        let little = self.held.0.len() + part.len() <= 2 * self.reach();
+        if self.tokens && little && lines::are_of_tokens(&part) {
+            // All of it would be held back, whatever it is: nothing is looked for before it is let go.
+            self.held.0.extend_from_slice(&part);
+            return (Bytes::new(), false);
+        }
         let part = if self.held.0.is_empty() {
             part
         } else {
@@ -179,30 +191,59 @@ impl Mask {
         };
         let masked = self.whole(&part);
         let found = masked.is_some();
-        let mut out = masked.map_or(part, Bytes::from);
-        let held = out.split_off(out.len() - self.unfinished(&out));
-        *self.held.0 = held.to_vec();
+        let part = masked.map_or(part, Bytes::from);
+        let kept = part.len() - self.unfinished(&part);
+        let until = kept.max(self.sent);
+        let out = part.slice(self.sent..until);
+        self.sent = until - kept;
+        *self.held.0 = part.slice(kept..).to_vec();
         (out, found)
     }
 
-    /// What was held back: no value ended in it.
-    pub(crate) fn rest(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut *self.held.0))
+    /// What was held back, since nothing comes for long, or nothing at all, and whether anything of it was masked. It stays known: a value that goes on later is masked from there on. Half of
+    /// a value, or more, is masked now; who finds that out knew half of it.
+    pub(crate) fn rest(&mut self) -> (Bytes, bool) {
+        let masked = self.whole(&self.held.0);
+        let mut found = masked.is_some();
+        let mut out = masked.unwrap_or_else(|| self.held.0.to_vec());
+        if let Some((length, needle)) = self.half_begun(&out)
+            && let Some(begun) = out.len().checked_sub(length).and_then(|at| out.get_mut(at..))
+        {
+            begun.iter_mut().zip(&needle.mask).for_each(|(byte, mask)| *byte = *mask);
+            found = true;
+        }
+        let rest = out.split_off(self.sent.min(out.len()));
+        self.sent = self.held.0.len();
+        (Bytes::from(rest), found)
     }
 
     /// Whether anything is held back.
     pub(crate) fn holds(&self) -> bool {
-        !self.held.0.is_empty()
+        self.held.0.len() > self.sent
+    }
+
+    /// The longest end of these bytes that is half of a value or more.
+    fn half_begun(&self, bytes: &[u8]) -> Option<(usize, &Needle)> {
+        let begun = |needle: &'_ Rc<Needle>| {
+            let most = (needle.bytes.len() - 1).min(bytes.len());
+            let mut lengths = (needle.bytes.len().div_ceil(2)..=most).rev();
+            lengths.find(|length| needle.bytes.get(..*length).is_some_and(|begin| bytes.ends_with(begin)))
+        };
+        let all = self.needles.iter().filter_map(|needle| Some((begun(needle)?, &**needle)));
+        all.max_by_key(|(length, _)| *length)
+    }
+
+    /// The most that is held back: rounded, so that it does not tell the value's length; twice, for it may be broken into lines,
+    /// of which one stands before the break that tells.
+    fn reach(&self) -> usize {
+        let longest = self.needles.first().map_or(0, |needle| needle.bytes.len());
+        (2 * (longest + lines::LINE)).next_power_of_two()
     }
 
     /// How many bytes at the end of these a value might go on after, whatever it is.
     fn unfinished(&self, bytes: &[u8]) -> usize {
-        let longest = self.needles.first().map_or(0, |needle| needle.bytes.len());
-        // Rounded, so that it does not tell the value's length; twice, for it may be broken into lines.
-        let reach = (longest * 2).next_power_of_two().min(bytes.len());
-        let tokens =
-            self.needles.iter().all(|needle| needle.bytes.iter().all(|byte| lines::is_of_token(*byte)));
-        if tokens { lines::run_at_the_end(bytes).min(reach) } else { reach }
+        let most = if self.tokens { lines::run_at_the_end(bytes) } else { bytes.len() };
+        most.min(self.reach())
     }
 }
 
@@ -225,7 +266,7 @@ mod tests {
     fn through(mask: &mut Mask, body: &[u8], size: usize) -> Vec<u8> {
         let parts = body.chunks(size).map(|part| mask.part(Bytes::copy_from_slice(part)).0);
         let mut out: Vec<u8> = parts.collect::<Vec<_>>().concat();
-        out.extend(mask.rest());
+        out.extend(mask.rest().0);
         out
     }
 
@@ -294,6 +335,20 @@ mod tests {
     }
 
     #[test]
+    fn s3_a_server_that_falls_silent_within_a_value_shows_less_than_half_of_it() {
+        for length in 0..=TOKEN.len() {
+            let mut mask = mask_of(TOKEN);
+            let (begin, end) = TOKEN.split_at(length);
+            let mut out = mask.part([b"x-api-key: ", begin].concat().into()).0.to_vec();
+            out.extend(mask.rest().0);
+            out.extend(mask.part([end, b" and more"].concat().into()).0);
+            out.extend(mask.rest().0);
+            assert_eq!(out.len(), 11 + TOKEN.len() + 9, "{length}");
+            assert!(longest_common(&out, TOKEN) <= TOKEN.len() / 2, "{length}: {}", out.escape_ascii());
+        }
+    }
+
+    #[test]
     fn what_ends_an_event_a_line_or_a_value_of_json_is_not_waited_for() {
         let mut mask = mask_of(TOKEN);
         for whole in ["data: {\"text\":\"hello\"}\n\n", "{\"a\":1}", "a line\n"] {
@@ -305,28 +360,36 @@ mod tests {
         assert_eq!(mask.part(Bytes::from_static(b"two words")).0, "two ");
         assert!(mask.holds());
         assert_eq!(mask.part(Bytes::from_static(b" and")).0, "words ");
-        assert_eq!(mask.rest(), "and");
+        assert_eq!(mask.rest().0, "and");
         assert!(!mask.holds());
     }
 
     #[test]
     fn s3_base64_in_lines_is_masked_across_every_border_and_keeps_its_lines() {
+        for length in [12, 20, 24, TOKEN.len()] {
+            let value = &TOKEN[TOKEN.len() - length..];
+            for before in (0..60).step_by(7) {
+                in_lines(value, before);
+            }
+        }
+    }
+
+    fn in_lines(value: &[u8], before: usize) {
         use base64::Engine;
         use base64::engine::general_purpose::STANDARD;
-        let coded = STANDARD
-            .encode([b"authorization: Bearer ", TOKEN, b" and what follows in the same text"].concat());
-        for width in [60, 64, 76] {
+        let text =
+            [&b"authorization: Bearer ".repeat(3)[..before], value, b" and what follows in the same text"];
+        let coded = STANDARD.encode(text.concat());
+        for (width, end) in [(60, "\n"), (64, "\\n"), (76, "\r\n")] {
             let lines: Vec<_> =
                 coded.as_bytes().chunks(width).map(|line| std::str::from_utf8(line).unwrap()).collect();
-            for end in ["\n", "\r\n", "\\n", "\\r\\n"] {
-                let body = format!("[{}]", lines.join(end));
-                for size in 1..body.len() {
-                    let out = String::from_utf8(through(&mut mask_of(TOKEN), body.as_bytes(), size)).unwrap();
-                    let left: String = out.trim_matches(['[', ']']).split(end).collect();
-                    assert_eq!((out.len(), out.matches(end).count()), (body.len(), lines.len() - 1));
-                    let known = STANDARD.decode(&left).map_or(0, |text| longest_common(&text, TOKEN));
-                    assert!(known < 8, "{width} {end:?} {size}: {out}");
-                }
+            let body = format!("[{}]", lines.join(end));
+            for size in 1..body.len() {
+                let out = String::from_utf8(through(&mut mask_of(value), body.as_bytes(), size)).unwrap();
+                let left: String = out.trim_matches(['[', ']']).split(end).collect();
+                assert_eq!((out.len(), out.matches(end).count()), (body.len(), lines.len() - 1));
+                let known = STANDARD.decode(&left).map_or(0, |text| longest_common(&text, value));
+                assert!(known <= 6, "{} {before} {width} {size}: {out}", value.len());
             }
         }
     }
