@@ -111,7 +111,7 @@ pub(crate) fn limit(plan: &Blueprint) -> Result<Vec<Mechanism>, Fault> {
 }
 
 /// Tasks, where a limit on them is a process's: counted within the cell's user namespace, so this is a bound of the cell (Linux
-/// 5.14). In user mode each counts as the operator's own as well, so there is always one.
+/// 5.14). In user mode each counts as the operator's own as well, so there is always one, where the operator has one.
 fn tasks(plan: &Blueprint) -> Option<u64> {
     let own = match plan.limits.by {
         LimitsBy::Cgroup => None,

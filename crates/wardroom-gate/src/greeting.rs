@@ -6,16 +6,21 @@
 //! must name the same host. Of an answer the first 38 bytes are looked at; it is passed on as it comes.
 
 use std::io;
+use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustls::ContentType;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use wardroom_model::Reason;
 
 use crate::hello::{self, Flight, Records, USUAL};
 use crate::limits::{ANSWER_TIME, HELLO_TIME, Limits};
 use crate::relay::{Traffic, send};
 
+/// How often it is looked whether the agent is still there. Most servers answer sooner.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// `HandshakeType::server_hello`, which a HelloRetryRequest has as well.
 const SERVER_HELLO: u8 = 2;
 /// What stands before the random of a ServerHello: its type, its length and a version.
@@ -52,7 +57,10 @@ pub(crate) async fn exchange(
 ) -> Result<(), Broken> {
     let (hello, rest) = flight.parts();
     send(server, hello, &traffic.sent).await?;
-    let answer = timeout(ANSWER_TIME, answered(server, agent, traffic)).await;
+    let answer = tokio::select! {
+        answer = timeout(ANSWER_TIME, answered(server, agent, traffic)) => answer,
+        () = left(agent) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the program left").into()),
+    };
     let silent = |_elapsed| io::Error::new(io::ErrorKind::TimedOut, "no answer to the ClientHello");
     if !answer.map_err(silent)?? {
         return Ok(send(server, rest, &traffic.sent).await?);
@@ -62,6 +70,18 @@ pub(crate) async fn exchange(
     drop(waiting);
     let second = second.unwrap_or(Err(Reason::TooSlow)).map_err(Broken::Refused)?;
     Ok(send(server, &second.bytes, &traffic.sent).await?)
+}
+
+/// Returns when the agent's side is closed, and nothing of it is left to read: who gave up must not hold a place.
+async fn left(agent: &TcpStream) {
+    let mut byte = [0];
+    loop {
+        sleep(LOOK_AGAIN).await;
+        match recv(agent, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, 1..)) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Ok((_, 0)) | Err(_) => return,
+        }
+    }
 }
 
 /// Passes the begin of the server's answer on. True if it asks for another ClientHello.

@@ -78,12 +78,11 @@ impl Pipes {
         Rc::new(Self { places: Semaphore::new(PIPES), spare: RefCell::default(), little })
     }
 
-    /// A pipe, and the leave to hold bytes in it; none where as many as there may be are in use.
-    fn take(&self) -> io::Result<Option<(Pipe, SemaphorePermit<'_>)>> {
-        let Ok(place) = self.places.try_acquire() else { return Ok(None) };
+    /// A pipe, and the leave to hold bytes in it; none where as many as there may be are in use, or the kernel gives no more.
+    fn take(&self) -> Option<(Pipe, SemaphorePermit<'_>)> {
+        let place = self.places.try_acquire().ok()?;
         let spare = self.spare.borrow_mut().pop();
-        let pipe = spare.map_or_else(|| Pipe::new(PIPE), Ok)?;
-        Ok(Some((pipe, place)))
+        Some((spare.or_else(|| Pipe::new(PIPE).ok())?, place))
     }
 
     /// Keeps an empty pipe for the next; one with bytes in it is closed, and they with it.
@@ -156,7 +155,7 @@ enum Flow {
 
 /// Moves what is more than a little: through a pipe, or a part of it by copying.
 async fn more(from: &TcpStream, to: &TcpStream, pipes: &Pipes, count: &Moved) -> io::Result<Flow> {
-    let Some((mut pipe, _place)) = pipes.take()? else {
+    let Some((mut pipe, _place)) = pipes.take() else {
         tokio::task::consume_budget().await;
         return little(from, to, pipes, count).await;
     };

@@ -184,8 +184,8 @@ fn own_severity(event: &Event) -> u8 {
         Event::Session(Session::Ended(end)) if end.because.is_some() && end.status != STOPPED => 4,
         Event::Ledger(LedgerNote::Recovered(_)) => 3,
         Event::Policy(change) if change.refused.is_some() => 3,
-        // Another program, or another command line, than was announced.
-        Event::Image(image) if image.announced.is_some() || image.arguments.is_some() => 3,
+        // Another program, or another command line, than was announced; so are scripts that are executed by their descriptor.
+        Event::Image(image) if image.announced.is_some() || image.arguments.is_some() => 2,
         // Said at every start.
         Event::Supervision(note) if note.process == "gate" && note.what.contains(" locked") => 1,
         Event::Supervision(_) => 3,

@@ -90,7 +90,7 @@ fn an_image_with_other_arguments_than_announced_shows_those_that_it_got() {
     golden(
         Event::Image(image),
         "2026-09-21T14:13:20.123Z image               /usr/bin/curl[42] was loaded as sh -c 'rm x', and not as announced",
-        r#"{"class_uid":1007,"class_name":"Process Activity","category_uid":1,"activity_id":99,"type_uid":100799,"severity_id":3,
+        r#"{"class_uid":1007,"class_name":"Process Activity","category_uid":1,"activity_id":99,"type_uid":100799,"severity_id":2,
             "actor":{"process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}}},
             "process":{"pid":42,"name":"curl","file":{"path":"/usr/bin/curl","name":"curl","type_id":1}},
             "unmapped":{"kind":"image","argv_not_announced":["sh","-c","rm x"]}}"#,

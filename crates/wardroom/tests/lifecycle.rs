@@ -304,10 +304,17 @@ fn a_disk_that_does_not_keep_the_ledger_ends_the_cell_and_what_is_left_is_whole(
             return;
         }
     };
-    for part in ["the run ended with 213", "the next one with 0", "the ledger is 0"] {
+    assert!(said.out.contains("the run ended with 213"), "{said:?}");
+    assert!(said.err.contains("the disk did not keep records of the ledger"), "{said:?}");
+    // This file system has no journal, and may lose with the block that it could not write what it had written before: then
+    // that is found.
+    if said.out.contains("the ledger is 207") {
+        assert!(said.out.contains("truncated: "), "{said:?}");
+        return;
+    }
+    for part in ["the next one with 0", "the ledger is 0"] {
         assert!(said.out.contains(part), "{part}: {said:?}");
     }
-    assert!(said.err.contains("the disk did not keep records of the ledger"), "{said:?}");
     let number = |before: &str| -> u64 {
         let rest = said.out.split_once(before).map(|(_, rest)| rest).unwrap_or_default();
         rest.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()

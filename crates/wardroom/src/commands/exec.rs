@@ -77,7 +77,9 @@ fn call(places: &Places, name: &AgentName) -> Result<Line, Failure> {
                 (Exit::NoSuchAgent, format!("there is no agent {name}; `{} ps` lists them", wardroom()))
             }
             (Unreached::Forbidden(_), _) => (Exit::NoSuchAgent, format!("{name}: {unreached}")),
-            (Unreached::Stopped(_), _) => (Exit::Supervision, format!("{name}: {unreached}")),
+            (Unreached::Stopped(_) | Unreached::HeldUp(_), _) => {
+                (Exit::Supervision, format!("{name}: {unreached}"))
+            }
         };
         Failure::new(exit, why)
     })

@@ -87,7 +87,7 @@ fn status(places: &Places, name: &AgentName) -> Status {
     let line = match reach(&places.agent(name).control) {
         Ok(line) => line,
         Err(Unreached::NotRunning) => return Status::Stopped,
-        Err(why @ (Unreached::Forbidden(_) | Unreached::Stopped(_))) => {
+        Err(why @ (Unreached::Forbidden(_) | Unreached::Stopped(_) | Unreached::HeldUp(_))) => {
             return Status::Unknown(why.to_string());
         }
     };

@@ -16,6 +16,9 @@ pub(super) enum Unreached {
     /// There is none: no socket, or one that nobody listens to any more.
     #[error("not running")]
     NotRunning,
+    /// It takes no calls.
+    #[error("its keeper is held up: {0} takes no call")]
+    HeldUp(String),
     /// It may be somebody else's.
     #[error("its keeper cannot be called: {0}")]
     Forbidden(#[source] io::Error),
@@ -28,7 +31,11 @@ pub(super) enum Unreached {
 pub(super) fn reach(control: &Path) -> Result<Line, Unreached> {
     let line = Line::call(control).map_err(|error| {
         let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-        if absent { Unreached::NotRunning } else { Unreached::Forbidden(error) }
+        match error.kind() == ErrorKind::WouldBlock {
+            true => Unreached::HeldUp(control.display().to_string()),
+            false if absent => Unreached::NotRunning,
+            false => Unreached::Forbidden(error),
+        }
     })?;
     match socket_peercred(&line) {
         Ok(keeper) if is_stopped(keeper.pid) => Err(Unreached::Stopped(keeper.pid.as_raw_nonzero().get())),

@@ -17,6 +17,9 @@ use wardroom_kernel::message;
 /// The longest message: an argument list of a person's making fits; a longer one is refused by the sender.
 const LONGEST: usize = 128 * 1024;
 
+/// How long a keeper may take to take a call.
+const TAKING: Duration = Duration::from_secs(2);
+
 /// What an operator asks.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Request {
@@ -101,9 +104,11 @@ pub(crate) enum Answer {
 pub(crate) struct Line(OwnedFd);
 
 impl Line {
-    /// Calls a keeper.
+    /// Calls a keeper. `WouldBlock` where it takes no call for long.
     pub(crate) fn call(path: &Path) -> io::Result<Self> {
         let socket = seqpacket()?;
+        // A connect heeds it as well, while the queue of calls is full.
+        set_socket_timeout(&socket, Timeout::Send, Some(TAKING))?;
         connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(Self(socket))
     }

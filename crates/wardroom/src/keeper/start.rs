@@ -161,6 +161,10 @@ fn record_start(
     for event in left.iter().chain(&events) {
         let _receipt = handoff.record(event).or_exit(Exit::Ledger)?;
     }
+    // Said once, also where this start fails.
+    if left.is_some() {
+        std::fs::remove_file(&agent.control).or_exit(Exit::Internal)?;
+    }
     Ok(())
 }
 

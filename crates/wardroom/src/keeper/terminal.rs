@@ -29,6 +29,8 @@ pub(crate) struct Relay {
 /// everybody wait for it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long a command may take to be there.
+const SOON: Duration = Duration::from_secs(2);
 /// How long a terminal without anybody on it is left alone.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
@@ -92,9 +94,11 @@ fn copy(
     let mut keyboard = stdin().is_terminal().then(stdin);
     let screen = shown_on()?;
     let mut listening = false;
+    let soon = Deadline::after(SOON);
     loop {
-        // Until somebody is there to be interrupted, what is typed waits where it is.
-        listening = listening || tcgetpgrp(outside).is_ok();
+        // Until somebody is there to be interrupted, what is typed waits where it is. Whoever asks from another pid namespace is
+        // not told who is there.
+        listening = listening || tcgetpgrp(outside).is_ok() || soon.left().is_none();
         let mut sources = vec![
             PollFd::new(outside, PollFlags::IN),
             PollFd::from_borrowed_fd(stopped, PollFlags::IN),
