@@ -136,7 +136,7 @@ async fn admit_and_carry(
     let traffic = Rc::new(Traffic::new(&gate.vigil));
     let passage = Passage { gate, agent, attempt, traffic: &traffic };
     let carried = match permit.host().filter(|_| permit.tls() == TlsExpectation::Inspect) {
-        None => passage.as_it_comes(flight.as_ref(), (permit, receipt, policy), &mut changes).await,
+        None => passage.as_it_comes(flight, (permit, receipt, policy), &mut changes).await,
         Some(host) => {
             let flight = flight.map(|flight| flight.bytes).unwrap_or_default();
             passage.looked_into(host, flight, &permit, &mut changes).await
@@ -167,7 +167,7 @@ struct Passage<'a> {
 impl Passage<'_> {
     async fn as_it_comes(
         &self,
-        flight: Option<&Flight>,
+        flight: Option<Flight>,
         (permit, receipt, policy): (Permit, Receipt, NetworkPolicy),
         changes: &mut watch::Receiver<NetworkPolicy>,
     ) -> Verdict {
@@ -245,7 +245,7 @@ async fn first_flight(gate: &Gate, agent: &TcpStream, permit: &Permit) -> Result
 async fn carry(
     gate: &Gate,
     agent: &TcpStream,
-    flight: Option<&Flight>,
+    flight: Option<Flight>,
     (permit, receipt, policy): (Permit, Receipt, NetworkPolicy),
     traffic: &Traffic,
 ) -> Verdict {
@@ -260,7 +260,8 @@ async fn carry(
     traffic.remote.set(Some(remote));
     let carried = async {
         if let Some(flight) = flight {
-            greeting::exchange(&gate.limits, (agent, &server), flight, traffic).await?;
+            // Both are gone, with what they hold, while the connection lasts.
+            Box::pin(greeting::exchange(&gate.limits, (agent, &server), &flight, traffic)).await?;
         }
         relay(agent, &server, &gate.pipes, traffic).await.map_err(Broken::from)
     };

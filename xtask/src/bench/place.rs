@@ -55,15 +55,19 @@ impl Place {
     pub(crate) fn permit(&self, port: Option<u16>) -> Result<()> {
         let rule =
             |port| format!("\n[[network.allow]]\nhost = \"bench.example\"\naddress = \"127.0.0.1:{port}\"\n");
-        self.permit_more(&port.map(rule).unwrap_or_default())
+        self.write("", &port.map(rule).unwrap_or_default())
     }
 
-    /// Writes the policy, with these tables besides.
+    /// Writes the policy, with these tables besides, and few enough tasks for each to have many descriptors.
     pub(crate) fn permit_more(&self, tables: &str) -> Result<()> {
+        self.write("tasks = 32\n", tables)
+    }
+
+    fn write(&self, isolation: &str, tables: &str) -> Result<()> {
         let workspace = self.workspace();
         let policy = format!(
             "[agent]\nname = \"{AGENT}\"\nowner = \"bench@example.com\"\ncommand = [\"/bin/true\"]\n\n\
-             [isolation]\nkind = \"cell\"\n\n[files]\nworkspace = \"{}\"\n{tables}",
+             [isolation]\nkind = \"cell\"\n{isolation}\n[files]\nworkspace = \"{}\"\n{tables}",
             workspace.display()
         );
         let path = self.base().join(format!("agents/{AGENT}.toml"));
