@@ -119,6 +119,10 @@ impl<'a> Run<'a> {
     fn make(&self, source: Source, ids: &[&str], governed: &[&str]) -> Result<Made, Failure> {
         let fixtures = serde_json::to_string(&self.outside.fixtures).or_exit(Exit::Internal)?;
         let controlled = ids.iter().chain(governed);
+        let count = ids.len() + governed.len();
+        screen::talk(&format!(
+            "wardroom: {count} attempts outside first, to see that each works, which takes the most time; then the same in a cell"
+        ));
         let controls = by_id(controlled.map(|id| role::run("control", id, &fixtures)).collect());
         // After the controls, for one of which there must be no policy to replace.
         let with_services = self.with_services(&source);
