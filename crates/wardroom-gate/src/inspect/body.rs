@@ -264,18 +264,13 @@ impl Carried {
         let silence = self.quiet.get_or_insert_with(|| Box::pin(sleep(SILENCE)));
         ready!(silence.as_mut().poll(cx));
         self.quiet = None;
-        Poll::Ready(self.flight.finish())
+        Poll::Ready(self.flight.finish(Bytes::new()))
     }
 
     /// The last part, with what was held back of those before.
     fn finish(&mut self, part: Bytes) -> Bytes {
         self.stage = Stage::Finished;
-        let held = self.flight.finish();
-        match (part.is_empty(), held.is_empty()) {
-            (_, true) => part,
-            (true, false) => held,
-            (false, false) => [part, held].concat().into(),
-        }
+        self.flight.finish(part)
     }
 }
 

@@ -308,9 +308,14 @@ impl Flight {
         self.exchange.borrow().as_ref().is_some_and(Exchange::holds)
     }
 
-    /// What was held back of the answer's body.
-    pub(super) fn finish(&self) -> Bytes {
-        self.exchange.borrow_mut().as_mut().map(Exchange::finish).unwrap_or_default()
+    /// The last part for now of the answer's body: with its end, which was held back.
+    pub(super) fn finish(&self, part: Bytes) -> Bytes {
+        let held = self.exchange.borrow_mut().as_mut().map(Exchange::finish).unwrap_or_default();
+        match (part.is_empty(), held.is_empty()) {
+            (_, true) => part,
+            (true, false) => held,
+            (false, false) => [part, held].concat().into(),
+        }
     }
 
     /// The whole answer has been handed on.

@@ -92,10 +92,9 @@ impl Upgraded {
             let whole = messages.end_with(&part);
             let passed = flight.incoming(part)?;
             // Nothing that comes later belongs to a message that is whole.
-            let held = if whole { flight.finish() } else { Bytes::new() };
-            Ok(if held.is_empty() { passed } else { [passed, held].concat().into() })
+            Ok(if whole { flight.finish(passed) } else { passed })
         };
-        let back = pump(&mut from_server, &mut to_agent, first, masked, || flight.finish());
+        let back = pump(&mut from_server, &mut to_agent, first, masked, || flight.finish(Bytes::new()));
         tokio::select! {
             biased;
             () = flight.ended_early() => {}

@@ -139,10 +139,7 @@ impl Pool {
             .max_local_error_reset_streams(RESET_HERE);
         let server = Frames::new(server, Peer::Server, Rc::clone(&self.idle_frames));
         let (two, connection) = builder.handshake(TokioIo::new(server)).await.map_err(|e| broken(&e))?;
-        tasks.start(async move {
-            drop(connection.await);
-            drop(place);
-        });
+        tasks.start(kept(connection, place));
         *self.two.borrow_mut() = Some(two.clone());
         Ok(two)
     }
@@ -347,12 +344,14 @@ where
     let mut builder = http1::Builder::new();
     let opened = builder.max_buf_size(HEAD).handshake(TokioIo::new(server)).await;
     let (one, connection) = opened.map_err(|e| broken(&e))?;
-    // How it ends is told to whoever waits for an answer.
-    tasks.start(async move {
-        drop(connection.await);
-        drop(place);
-    });
+    tasks.start(kept(connection, place));
     Ok(one)
+}
+
+/// A connection in its place until it ends. How it ends is told to whoever waits for an answer.
+async fn kept(connection: impl Future, place: Place) {
+    drop(connection.await);
+    drop(place);
 }
 
 fn failed(reason: Reason) -> Verdict {
