@@ -140,11 +140,14 @@ impl Held {
         self.supplied.get()
     }
 
-    fn remember(&self, new: Past, now: u64) {
+    fn remember(&self, mut new: Past, now: u64) {
         let mut past = self.past.borrow_mut();
-        // A broker that is started again supplies what there is.
-        let same = |one: &Past| one.host == new.host && one.needles.first() == new.needles.first();
-        past.retain(|one| !same(one) && one.expires.is_none_or(|end| now < end.saturating_add(SKEW)));
+        past.retain(|one| one.expires.is_none_or(|end| now < end.saturating_add(SKEW)));
+        // A broker that is started again supplies what there is, and it is looked for already.
+        match past.iter().position(|one| one.host == new.host && one.needles == new.needles) {
+            Some(at) => new.needles = past.remove(at).needles,
+            None => self.supplied.set(self.supplied.get() + 1),
+        }
         past.push(new);
         let replaced = |at: usize, one: &Past| {
             let later = past.get(at + 1..).unwrap_or_default();
@@ -161,7 +164,6 @@ impl Held {
         {
             past.remove(oldest);
         }
-        self.supplied.set(self.supplied.get() + 1);
     }
 
     /// Takes what the broker says, and returns what is to be put on record of it.
