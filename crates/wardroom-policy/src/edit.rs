@@ -233,8 +233,9 @@ fn as_it_is_reached(table: &mut Table, policy: &Policy, host: &HostName, port: u
     }
 }
 
-/// Ports where nobody speaks TLS: a rule for one of them is for any protocol.
-fn is_in_clear(port: u16) -> bool {
+/// Whether this is a port where nobody speaks TLS: a rule for it is for any protocol.
+#[must_use]
+pub fn is_in_clear(port: u16) -> bool {
     port == 22 || port == 80
 }
 

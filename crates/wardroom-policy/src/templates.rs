@@ -10,6 +10,7 @@ use toml_edit::{Array, value};
 use wardroom_model::AgentName;
 
 use crate::diagnose::PolicyErrors;
+use crate::edit::is_in_clear;
 use crate::policy::Policy;
 
 /// The templates, by name.
@@ -79,7 +80,7 @@ fn rule(host: &str) -> String {
     let port = host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
     match port {
         Some((name, port)) => {
-            let tcp = if port == 22 || port == 80 { "protocol = \"tcp\"\n" } else { "" };
+            let tcp = if is_in_clear(port) { "protocol = \"tcp\"\n" } else { "" };
             format!("\n[[network.allow]]\nhost = {}\nports = [{port}]\n{tcp}", value(name))
         }
         None => format!("\n[[network.allow]]\nhost = {}\n", value(host)),

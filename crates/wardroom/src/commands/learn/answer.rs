@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wardroom_model::HostName;
 use wardroom_policy::EditError;
-use wardroom_policy::edit::{self, Addition, What};
+use wardroom_policy::edit::{self, Addition, What, is_in_clear};
 
 use super::wanted::{Asked, Item, Thing};
 
@@ -39,7 +39,7 @@ impl Answer {
                 ('o', Self::OneByOne, "one by one"),
                 ('n', Self::Never, "never, and do not ask again"),
             ],
-            Thing::Port(_, 22 | 80) => vec![
+            Thing::Port(_, port) if is_in_clear(*port) => vec![
                 ('a', Self::Allow, "allow this port, any protocol"),
                 ('n', Self::Never, "never: deny this port"),
             ],
@@ -76,7 +76,7 @@ impl Answer {
 pub(super) fn edit(file: &str, text: &str, item: &Item, answer: Answer) -> Option<Result<String, EditError>> {
     let what = match answer {
         // "Any protocol", the question said, or the rule for other programs does.
-        Answer::Allow if matches!(item.thing, Thing::Port(_, 22 | 80) | Thing::Program(_, 22 | 80, _)) => {
+        Answer::Allow if matches!(item.thing, Thing::Port(_, port) | Thing::Program(_, port, _) if is_in_clear(port)) => {
             What::Raw
         }
         Answer::Allow => What::Connection,
