@@ -7,11 +7,9 @@
 //! worth nothing any more once the image was seen: a program's registers begin empty.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rustix::io::{Errno, Result};
-use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The programs that were asked for, whose image has not been seen and that have not ended.
 #[derive(Debug, Clone, Default)]
@@ -34,11 +32,8 @@ impl Tag {
     ///
     /// # Errors
     /// The kernel gives no randomness.
-    pub(crate) fn new() -> Result<Self> {
-        let mut random = [0; 8];
-        // Up to 256 bytes come whole (getrandom(2)).
-        let got = getrandom(&mut random, GetRandomFlags::empty())?;
-        if got == random.len() { Ok(Self(u64::from_ne_bytes(random))) } else { Err(Errno::IO) }
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(getrandom::u64()?))
     }
 
     /// As a register carries it.

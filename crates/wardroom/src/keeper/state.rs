@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::process::geteuid;
-use rustix::rand::{GetRandomFlags, getrandom};
 use wardroom_model::exit::Exit;
 use wardroom_model::plan::Identity;
 
@@ -226,9 +225,7 @@ pub(super) fn nofollow() -> i32 {
 /// What nobody can guess.
 pub(super) fn random() -> anyhow::Result<[u8; 32]> {
     let mut random = [0; 32];
-    // Up to 256 bytes come whole (getrandom(2)).
-    let got = getrandom(&mut random, GetRandomFlags::empty())?;
-    anyhow::ensure!(got == random.len(), "too little randomness");
+    getrandom::fill(&mut random).context("the kernel gives no randomness")?;
     Ok(random)
 }
 
