@@ -1,6 +1,6 @@
 //! `ps`: the agents, and what runs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -39,16 +39,20 @@ const NAME: usize = AgentName::MAX;
 
 /// Lists the agents, and what runs.
 pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
-    let names = listed(places)?;
-    if names.is_empty() {
+    let mut found = listed(places)?
+        .into_iter()
+        .map(|(name, has_policy)| (status(places, &name), name, has_policy))
+        // Without a policy there may be a socket that a keeper left behind, and no agent.
+        .filter(|(status, _, has_policy)| *has_policy || !matches!(status, Status::Stopped))
+        .peekable();
+    if found.peek().is_none() {
         screen::talk(&format!(
             "no policies in {}; make one with `{} new NAME`",
             places.agents().display(),
             wardroom()
         ));
     }
-    for name in names {
-        let status = status(places, &name);
+    for (status, name, _) in found {
         let shown = if asked.json { for_programs(&name, &status) } else { for_people(&name, &status) };
         if !screen::data(&shown) {
             break;
@@ -57,12 +61,12 @@ pub(super) fn ps(places: &Places, asked: &cli::Ps) -> Done {
     Ok(0)
 }
 
-/// Every agent that has a policy, and those that run without one (`run --here`).
-fn listed(places: &Places) -> Result<BTreeSet<AgentName>, Failure> {
-    let mut names = BTreeSet::new();
+/// Every agent that has a policy, and those that may run without one (`run --here`); whether it has.
+fn listed(places: &Places) -> Result<BTreeMap<AgentName, bool>, Failure> {
+    let mut names = BTreeMap::new();
     for file in known_agents(places)? {
         match agent_of(&file) {
-            Some(name) => drop(names.insert(name)),
+            Some(name) => drop(names.insert(name, true)),
             None => {
                 screen::talk(&format!(
                     "wardroom: {} is not named as an agent can be; left out",
@@ -72,9 +76,9 @@ fn listed(places: &Places) -> Result<BTreeSet<AgentName>, Failure> {
         }
     }
     let sockets = fs::read_dir(places.run()).into_iter().flatten().flatten();
-    let running =
-        |name: &AgentName| !matches!(reach(&places.agent(name).control), Err(Unreached::NotRunning));
-    names.extend(sockets.filter_map(|entry| agent_of(&entry.path())).filter(running));
+    for name in sockets.filter_map(|entry| agent_of(&entry.path())) {
+        names.entry(name).or_insert(false);
+    }
     Ok(names)
 }
 

@@ -30,11 +30,12 @@ pub(super) enum Unreached {
 /// Calls the keeper that listens at `control`.
 pub(super) fn reach(control: &Path) -> Result<Line, Unreached> {
     let line = Line::call(control).map_err(|error| {
-        let absent = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused);
-        match error.kind() == ErrorKind::WouldBlock {
-            true => Unreached::HeldUp(control.display().to_string()),
-            false if absent => Unreached::NotRunning,
-            false => Unreached::Forbidden(error),
+        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) {
+            Unreached::NotRunning
+        } else if error.kind() == ErrorKind::WouldBlock {
+            Unreached::HeldUp(control.display().to_string())
+        } else {
+            Unreached::Forbidden(error)
         }
     })?;
     match socket_peercred(&line) {
